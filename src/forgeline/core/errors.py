@@ -1,0 +1,39 @@
+"""The errors a user can mend: each says what is wrong, where, and what to do."""
+
+from pathlib import Path
+
+
+class ForgelineError(Exception):
+    """Bad input, parameters or environment. Its text is the whole message: no traceback is shown."""
+
+
+class ParamsError(ForgelineError):
+    """A parameter is missing, unknown, of the wrong type, out of range, or at odds with another."""
+
+
+class DataError(ForgelineError):
+    """A file of records or tokens is missing, empty, corrupt, or not what the stage expects."""
+
+
+class FingerprintError(ForgelineError):
+    """Two artefacts that must belong together do not, a model and a tokenizer for instance."""
+
+
+class StopRequested(BaseException):
+    """SIGTERM or Ctrl-C arrived. Not an `Exception`, so that nothing on the way swallows it."""
+
+
+def describe_os_error(error: OSError) -> str:
+    """One line a user can act on, from an operating-system error of reading or writing."""
+    import errno
+
+    where = f"cannot use {Path(error.filename)}: " if isinstance(error.filename, str) else ""
+    advice = {
+        errno.ENOSPC: "the disk is full: free some space and run again",
+        errno.EDQUOT: "the disk quota is used up: free some space and run again",
+        errno.EROFS: "the file system is read-only: choose another folder or remount it",
+        errno.EACCES: "permission denied: check the folder's owner and mode",
+        errno.EPERM: "not permitted: check the folder's owner and mode",
+        errno.ENOENT: "no such file or folder",
+    }.get(error.errno or 0)
+    return f"{where}{advice or error}"

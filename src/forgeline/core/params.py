@@ -1,0 +1,140 @@
+"""params.yaml and dvc.yaml: the only place that reads or writes YAML.
+
+YAML 1.2 throughout: under 1.1 rules `3e-05`, which `dvc exp run -S` writes, is a string, and `no` is a boolean.
+Types are strict because DVC compares values with Python's `==`: to it `0`, `0.0` and `false` are the same parameter.
+"""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from forgeline.core.errors import ParamsError
+
+PARAMS_FILE = Path("params.yaml")
+
+
+class Section(BaseModel):
+    """Base of every params section: immutable, nothing unknown, no type coercion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+def read_yaml(path: Path) -> Any:
+    """The YAML 1.2 content of `path`; mappings keep the order and the line numbers of the file.
+
+    Raises:
+        ParamsError: The file is missing or is not valid YAML (names the line).
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            return YAML(typ="rt", pure=True).load(file)
+    except FileNotFoundError:
+        raise ParamsError(f"{path} does not exist: run from the root of the repository") from None
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise ParamsError(f"{path}{line}: not valid YAML: {error.problem or error.context}") from None
+    except YAMLError as error:  # a control character, which the scanner reports without a line
+        raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def plain(node: Any) -> Any:
+    """`node` of a YAML document as builtin dicts, lists and scalars, with exact builtin types for strict validation."""
+    if isinstance(node, dict):
+        return {str(key): plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [plain(value) for value in node]
+    for builtin in (bool, int, float, str):
+        if isinstance(node, builtin):
+            return builtin(node)
+    return node
+
+
+def write_yaml(path: Path, document: Any) -> None:
+    """Writes a document that `read_yaml` returned, with its comments."""
+    yaml = YAML(typ="rt", pure=True)
+    yaml.width = 120
+    yaml.preserve_quotes = True
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.representer.add_representer(type(None), _write_null)
+    with path.open("w", encoding="utf-8") as file:
+        yaml.dump(document, file)
+
+
+def _write_null(representer: Any, _value: None) -> Any:
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")  # ruamel would leave the place empty
+
+
+def load(section: str, model: type[SectionT], path: Path = PARAMS_FILE) -> SectionT:
+    """One section of params.yaml, validated.
+
+    Args:
+        section: Dotted path of the section, for example `sft` or `align.dpo`.
+        model: The pydantic model that describes it.
+        path: The parameter file.
+
+    Raises:
+        ParamsError: The section or a key is missing, unknown, of the wrong type or out of range. The message names
+            file, line, key, value and what was expected, one line per problem.
+    """
+    document = read_yaml(path)
+    node = document
+    for part in section.split("."):
+        if not isinstance(node, dict) or part not in node:
+            raise ParamsError(f"{path}: section '{section}' is missing: restore it from presets/default.yaml")
+        node = node[part]
+    return validate(plain(node), model, section, path, document)
+
+
+def validate(values: Any, model: type[SectionT], section: str, path: Path, document: Any) -> SectionT:
+    """`values` as a `model`; see `load` for what is raised."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(problem, section, path, document) for problem in error.errors()]
+        raise ParamsError("\n".join(lines)) from None
+
+
+def _explain(problem: ErrorDetails, section: str, path: Path, document: Any) -> str:
+    keys = [*section.split("."), *problem["loc"]]
+    name = ".".join(str(key) for key in keys)
+    where = f"{path}:{_line_of(document, keys)}"
+    kind = problem["type"]
+    if kind == "missing":
+        return f"{where}: {name} is missing: add it (presets/default.yaml shows every key with a value)"
+    if kind == "extra_forbidden":
+        return f"{where}: {name} is not a known parameter: check its spelling or remove it"
+    if kind == "value_error":  # a rule across fields: its text names the keys and the remedy
+        return f"{where}: {name}: {problem['msg'].removeprefix('Value error, ')}"
+    value = problem["input"]
+    expected = problem["msg"].removeprefix("Input should be ")
+    return f"{where}: {name}: got {value!r} ({_type_name(value)}), expected {expected}"
+
+
+def _type_name(value: object) -> str:
+    names = {str: "text", bool: "true/false", int: "whole number", float: "number", type(None): "nothing"}
+    return names.get(type(value), "list" if isinstance(value, list) else "mapping")
+
+
+def _line_of(document: Any, keys: list[Any]) -> int:
+    """1-based line of the deepest of `keys` that exists in the document."""
+    line = 1
+    node = document
+    for key in keys:
+        try:
+            position = node.lc.key(key) if isinstance(node, CommentedMap) else node.lc.item(key)
+            line = int(position[0]) + 1
+            node = node[key]
+        except (AttributeError, KeyError, IndexError, TypeError):
+            break
+    return line

@@ -1,0 +1,176 @@
+"""What tests share: a calm environment, a toy corpus, tokenizers and models small enough to build in milliseconds."""
+
+import os
+
+# Before anything imports torch, transformers or mlflow.
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["FORGELINE_TRACKING"] = "off"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from forgeline.core.records import documents_table
+from forgeline.core.storage import write_json
+from forgeline.model.params import ModelParams
+from forgeline.packing.params import PackParams
+from forgeline.tokenization.params import TokenizerParams
+from forgeline.training.params.pretrain import PretrainParams
+from tests.clone import Clone
+
+if TYPE_CHECKING:  # imported in the fixtures: most tests need none of them and should start at once
+    from accelerate import Accelerator
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from forgeline.packing.dataset import TokenDataset
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    """A repetitive corpus: a model that learns anything at all gets better at it."""
+    names = ["Ann", "Ben", "Cleo", "Dan"]
+    things = ["a red apple", "two green pears", "the last plum", "no fruit"]
+    return [
+        f"{names[i % 4]} has {things[i % 3]} and {names[(i + 1) % 4]} has {things[(i + 2) % 4]}." for i in range(48)
+    ]
+
+
+@pytest.fixture(scope="session")
+def byte_tokenizer() -> "PreTrainedTokenizerFast":
+    """No merges: after the four special tokens one id per byte, `!` 4, `a` 68, newline 202, space 224."""
+    from forgeline.tokenization.train import train_tokenizer
+
+    params = TokenizerParams(vocab_size=260, min_frequency=1, chat_template="forgeline")
+    return train_tokenizer(documents_table(["x"], "toy"), params)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(texts: list[str]) -> "PreTrainedTokenizerFast":
+    """A tokenizer with some merges."""
+    from forgeline.tokenization.train import train_tokenizer
+
+    params = TokenizerParams(vocab_size=300, min_frequency=2, chat_template="forgeline")
+    return train_tokenizer(documents_table(texts, "toy"), params)
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(tokenizer: "PreTrainedTokenizerFast", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tokenizer as the stage saves it; read only."""
+    from forgeline.tokenization.train import save_tokenizer
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    save_tokenizer(tokenizer, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_architecture() -> ModelParams:
+    """A Llama of some ten thousand parameters."""
+    return ModelParams(
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=64,
+        rope_theta=10000.0,
+        rms_norm_eps=1e-5,
+        initializer_range=0.1,
+        tie_word_embeddings=True,
+    )
+
+
+@pytest.fixture(scope="session")
+def packed(
+    texts: list[str], tokenizer: "PreTrainedTokenizerFast", tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, "TokenDataset"]:
+    """The corpus in windows of 16 tokens, as the pack stage writes it; the last eight texts are for validation."""
+    from forgeline.packing.dataset import MANIFEST, TokenDataset
+    from forgeline.packing.pack import pack
+
+    folder = tmp_path_factory.mktemp("packed")
+    params = PackParams(sequence_length=16, dtype="uint16")
+    splits = {"train": texts[:40], "validation": texts[40:]}
+    facts = {
+        split: pack(documents_table(part, "toy"), tokenizer, params, folder, split).as_json()
+        for split, part in splits.items()
+    }
+    write_json(folder / MANIFEST, {**params.model_dump(), "tokenizer": "toy", **facts})
+    return {split: TokenDataset(folder, split) for split in splits}
+
+
+@pytest.fixture
+def tiny_model(
+    tiny_architecture: ModelParams, tokenizer: "PreTrainedTokenizerFast"
+) -> "Callable[[int], LlamaForCausalLM]":
+    """Makes the tiny Llama with the random weights of a seed."""
+    import torch
+
+    from forgeline.model.build import build_model
+
+    def make(seed: int) -> "LlamaForCausalLM":
+        torch.manual_seed(seed)
+        return build_model(tiny_architecture, tokenizer)
+
+    return make
+
+
+@pytest.fixture
+def accelerator() -> "Callable[[str], Accelerator]":
+    """Makes an accelerator on the CPU; its process-wide state forgets the precision of earlier tests."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+
+    def make(precision: str = "fp32") -> "Accelerator":
+        for state in (AcceleratorState, GradientState, PartialState):
+            state._reset_state()
+        return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no", cpu=True)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pretrain_params() -> Callable[..., PretrainParams]:
+    """Makes parameters of a short run; keywords change single ones."""
+
+    def make(**changed: Any) -> PretrainParams:
+        values = {
+            "init_from": None,
+            "num_steps": 8,
+            "micro_batch_size": 4,
+            "gradient_accumulation_steps": 1,
+            "optimizer": "muon",
+            "learning_rate": 0.01,
+            "muon_learning_rate": 0.02,
+            "betas": [0.9, 0.95],
+            "weight_decay": 0.1,
+            "schedule": "cosine",
+            "warmup_steps": 2,
+            "min_learning_rate_fraction": 0.1,
+            "max_grad_norm": 1.0,
+            "seed": 3,
+            "eval_every_steps": 4,
+            "eval_windows": 6,
+            "checkpoint_every_steps": 3,
+        }
+        return PretrainParams(**{**values, **changed})
+
+    return make
+
+
+# While writing tests: the folder of a finished smoke run to look at, instead of making one, which takes minutes.
+FINISHED_RUN_VARIABLE = "SMOKE_RUN"
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone in which the whole pipeline has run once on the smoke preset. Nothing may write into it."""
+    if FINISHED_RUN_VARIABLE in os.environ:
+        return Clone(Path(os.environ[FINISHED_RUN_VARIABLE]))
+    clone = Clone.make(tmp_path_factory.mktemp("smoke") / "forgeline")
+    clone.forgeline("repro", timeout=900)
+    return clone

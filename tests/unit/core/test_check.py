@@ -1,0 +1,155 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forgeline.check import check
+from forgeline.core.errors import ParamsError
+from forgeline.core.params import read_yaml, write_yaml
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def problems(tmp_path: Path) -> Callable[[Callable[[Any], object]], list[str]]:
+    """What is wrong with the repository's params.yaml after a change, without the file's name."""
+
+    def run(change: Callable[[Any], object]) -> list[str]:
+        document = read_yaml(REPOSITORY / "params.yaml")
+        change(document)
+        file = tmp_path / "params.yaml"
+        write_yaml(file, document)
+        with pytest.raises(ParamsError) as caught:
+            check(file)
+        lines = str(caught.value).splitlines()
+        assert all(line.startswith(str(file)) for line in lines)
+        return [line.removeprefix(str(file)).lstrip(":0123456789 ") for line in lines]
+
+    return run
+
+
+@pytest.mark.parametrize("file", sorted([REPOSITORY / "params.yaml", *(REPOSITORY / "presets").glob("*.yaml")]))
+def test_every_shipped_file_is_valid(file: Path) -> None:
+    assert check(file) == len(read_yaml(file))
+
+
+def put(**changed: Any) -> Callable[[Any], None]:
+    """Sets values by their path, with `__` between the parts."""
+
+    def change(document: Any) -> None:
+        for path, value in changed.items():
+            *parents, key = path.split("__")
+            node = document
+            for parent in parents:
+                node = node[parent]
+            node[key] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("pack__sequence_length", "pack.sequence_length"),
+        ("sft__max_length", "sft.max_length"),
+        ("reward__max_length", "reward.max_length"),
+        ("align__dpo__max_length", "align.dpo.max_length"),
+        ("evaluate__scoring__window_tokens", "evaluate.scoring.window_tokens"),
+    ],
+)
+def test_no_length_may_exceed_what_the_model_can_read(problems, path: str, name: str) -> None:
+    assert problems(put(model__max_position_embeddings=400, **{path: 401})) == [
+        f"{name} 401 is more than model.max_position_embeddings 400: lower it or raise that"
+    ]
+
+
+@pytest.mark.parametrize("section", ["evaluate", "benchmark", "register"])
+def test_models_that_nothing_makes_are_refused(problems, section: str) -> None:
+    (found,) = problems(put(**{f"{section}__models": ["sft", "gptq_w2", "ppo"]}))
+    assert found.startswith(f"{section}.models: unknown gptq_w2, ppo; there are base, dpo, ")
+
+
+@pytest.mark.parametrize("name", ["base", "grpo", "tokenizer", "reward", "dpo_adapter"])
+def test_a_quantized_model_may_not_overwrite_another(problems, name: str) -> None:
+    def change(document: Any) -> None:
+        document["quantize"][name] = document["quantize"]["rtn_w8"]
+
+    assert problems(change) == [f"quantize.{name} would overwrite models/{name}: choose another name"]
+
+
+def test_problems_of_all_sections_are_told_at_once(problems) -> None:
+    def change(document: Any) -> None:
+        document["tokenizer"]["vocab_size"] = 100
+        del document["pack"]["dtype"]
+        document["quantize"]["gptq_w4"]["bits"] = True
+        document["align"]["dpo"]["beta"] = "high"
+
+    found = problems(change)
+    assert [line.split(":")[0].split(" ")[0] for line in found] == [
+        "tokenizer.vocab_size",
+        "pack.dtype",
+        "align.dpo.beta",
+        "quantize.gptq_w4.bits",
+    ]
+
+
+def test_the_line_of_a_wrong_value_is_named(tmp_path: Path) -> None:
+    lines = (REPOSITORY / "params.yaml").read_text().splitlines()
+    number = next(i for i, line in enumerate(lines) if line.strip().startswith("vocab_size:"))
+    lines[number] = "  vocab_size: 1.5e3"
+    (tmp_path / "params.yaml").write_text("\n".join(lines))
+    with pytest.raises(ParamsError) as caught:
+        check(tmp_path / "params.yaml")
+    assert str(caught.value) == (
+        f"{tmp_path / 'params.yaml'}:{number + 1}: tokenizer.vocab_size: got 1500.0 (number), expected a valid integer"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda document: document.update(extra={}), "unknown section 'extra': remove it"),
+        (lambda document: document["align"].update(ppo={}), "unknown method 'align.ppo': remove it"),
+        (
+            lambda document: document.pop("hpo"),
+            "section 'hpo' is missing: copy it from presets/default.yaml",
+        ),
+        (
+            lambda document: document["align"].pop("grpo"),
+            "section 'align.grpo' is missing: copy it from presets/default.yaml",
+        ),
+        (
+            lambda document: document.update(quantize=5),
+            "section 'quantize' is missing or empty: copy it from presets/default.yaml",
+        ),
+        (
+            lambda document: document.update(quantize={}),
+            "section 'quantize' is missing or empty: copy it from presets/default.yaml",
+        ),
+    ],
+)
+def test_sections_too_many_or_too_few(problems, change: Callable[[Any], object], expected: str) -> None:
+    assert problems(change) == [expected]
+
+
+def test_a_number_in_place_of_a_group_of_sections(problems) -> None:
+    assert problems(put(align=5)) == [
+        "section 'align.dpo' is missing: copy it from presets/default.yaml",
+        "section 'align.grpo' is missing: copy it from presets/default.yaml",
+    ]
+
+
+@pytest.mark.parametrize("content", ["", "- a\n", "5\n"])
+def test_a_file_without_sections_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "params.yaml").write_text(content)
+    with pytest.raises(ParamsError, match="holds no sections"):
+        check(tmp_path / "params.yaml")
+
+
+def test_checking_needs_none_of_the_heavy_libraries() -> None:
+    code = "import sys, forgeline.check; print(sorted({'torch', 'transformers', 'mlflow', 'dvc'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert done.stdout == "[]\n"
