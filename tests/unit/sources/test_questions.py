@@ -1,0 +1,205 @@
+from collections import Counter
+
+import pytest
+
+from forgeline.core.errors import DataError
+from forgeline.sources.chats import chat_questions
+from forgeline.sources.instructions import InstructionParams, InstructionSetParams, TaskLimits, build_instructions
+from forgeline.sources.pairing import swap_pairs
+from forgeline.sources.preferences import PreferenceParams, build_preferences
+from forgeline.sources.questions import Question, cap, drop_long, drop_repeated, drop_revealing, user
+
+
+def instruction_params(**sets: InstructionSetParams) -> InstructionParams:
+    return InstructionParams(
+        sets=sets,
+        max_per_task=TaskLimits(organ_system=None, is_a=2000, definition=4000),
+        max_test_per_task=200,
+        max_characters=2000,
+        validation_fraction=0.2,
+        test_fraction=0.2,
+        seed=17,
+    )
+
+
+@pytest.fixture(scope="module")
+def built(descriptor, hpo):
+    return build_instructions(
+        instruction_params(hpo=InstructionSetParams(kind="hpo_questions", path=str(descriptor))), hpo
+    )
+
+
+@pytest.fixture(scope="module")
+def preferences(descriptor, hpo):
+    return build_preferences(
+        descriptor, PreferenceParams(max_train=800, max_validation=100, max_test=100, seed=17), hpo
+    )
+
+
+def prompts(records) -> list[str]:
+    return [record.prompt[0]["content"] for record in records]
+
+
+def test_split_is_by_term(built, splits) -> None:
+    assert {splits[record.split_key] for record in built.train} == {"train"}
+    assert {splits[record.split_key] for record in built.validation} == {"validation"}
+    assert {splits[record.split_key] for record in built.test} == {"test"}
+
+
+def test_no_held_out_term_is_asked_about_or_asked_for_in_training(built, ontology, splits) -> None:
+    held_out = {ontology.terms[key].name for key, split in splits.items() if split != "train"}
+    for record in built.train:
+        question = record.messages[0]["content"]
+        if record.task == "is_a":
+            words = ("Is ", "Does "), (" a kind of ", " a subtype of ", " fall under ")
+            start = next(word for word in words[0] if question.startswith(word))
+            middle = next(word for word in words[1] if word in question)
+            named = question.removeprefix(start).removesuffix("?").rsplit(middle, 1)
+            assert len(named) == 2
+        else:
+            named = [ontology.terms[record.split_key].name]
+            assert named[0] in question
+        assert not held_out & set(named), question
+
+
+def test_organ_system_answers_are_boxed_and_right(built, ontology) -> None:
+    for record in built.test:
+        if record.task == "organ_system":
+            name = ontology.terms[record.split_key].name
+            assert record.prompt == user(f"What organ system does {name} affect? Answer in \\boxed{{}}.")
+            assert record.choices == []
+            (system,) = ontology.systems_of(record.split_key)
+            assert record.reference == "\\boxed{" + system + "}"
+
+
+def test_is_a_cannot_be_guessed_from_one_side(built, ontology) -> None:
+    samples = [sample for sample in built.test if sample.task == "is_a"]
+    by_name = {term.name: term.term_id for term in ontology.terms.values()}
+    terms: dict[str, Counter] = {"Yes.": Counter(), "No.": Counter()}
+    kinds: dict[str, Counter] = {"Yes.": Counter(), "No.": Counter()}
+    for sample in samples:
+        assert sample.choices == ["Yes.", "No."]
+        x, y = sample.prompt[0]["content"].removeprefix("Is ").removesuffix("?").rsplit(" a kind of ", 1)
+        terms[sample.reference][x] += 1
+        kinds[sample.reference][y] += 1
+        truth = "Yes." if by_name[y] in ontology.ancestors(by_name[x]) else "No."
+        assert sample.reference == truth
+    assert len(samples) == 200
+    assert terms["Yes."] == terms["No."]
+    assert kinds["Yes."] == kinds["No."]
+
+
+def test_definition_choices_are_four_different_definitions_of_relatives(built, ontology) -> None:
+    samples = [sample for sample in built.test if sample.task == "definition_choice"]
+    assert len(samples) == 200
+    learned = {record.messages[-1]["content"] for record in built.train if record.task == "definition"}
+    for sample in samples:
+        assert len(set(sample.choices)) == 4
+        assert sample.reference == ontology.terms[sample.split_key].definition
+        assert sample.reference in sample.choices
+        assert not learned & set(sample.choices)
+    places = Counter(sample.choices.index(sample.reference) for sample in samples)
+    assert min(places.values()) > 30  # of 50 expected
+
+
+def test_every_question_is_kept_or_dropped_and_caps_hold(built) -> None:
+    assert built.dropped.num_rows == sum(built.counts.dropped.values())
+    assert built.counts.num_out == len(built.train) + len(built.validation) + len(built.test)
+    assert built.per_task["is_a"] == {"train": 2000, "validation": 200, "test": 200}
+    assert built.per_task["definition"]["test"] == 0
+    texts = [str(record.messages[:-1]) for record in built.train + built.validation]
+    assert len(set(texts)) == len(texts)
+
+
+def test_preference_pairs_are_split_by_term_and_balanced(preferences, splits) -> None:
+    for split, pairs in preferences.splits.items():
+        assert {splits[pair.split_key] for pair in pairs} == {split}
+        assert all(pair.chosen != pair.rejected for pair in pairs)
+        assert Counter(pair.chosen for pair in pairs) == Counter(pair.rejected for pair in pairs)
+    assert preferences.per_task["definition"] == {"train": 400, "validation": 50, "test": 50}
+    assert preferences.per_task["organ_system"] == {"train": 400, "validation": 50, "test": 50}
+
+
+def test_rejected_definitions_are_siblings(preferences, ontology) -> None:
+    for pair in preferences.splits["test"]:
+        if pair.task == "definition":
+            assert pair.prompt == user(f"What is {ontology.terms[pair.split_key].name}?")
+            siblings = {ontology.terms[key].definition for key in ontology.siblings(pair.split_key)}
+            assert pair.rejected in siblings
+            assert pair.chosen == ontology.terms[pair.split_key].definition
+        else:
+            assert pair.chosen.startswith("\\boxed{")
+
+
+def test_swap_pairs_takes_the_nearest_compatible_one() -> None:
+    assert swap_pairs(["a1", "a2", "b1", "b2", "c1", "c2", "c3"], lambda x, y: x[0] != y[0]) == [
+        ("a1", "b1"),
+        ("a2", "b2"),
+    ]
+    assert swap_pairs([], lambda x, y: True) == []
+
+
+def question(text: str, split: str = "train", task: str = "t", **extra) -> Question:
+    return Question(task, split, extra.pop("key", text), "s", user(text), "answer", **extra)
+
+
+def test_long_and_repeated_questions_are_dropped() -> None:
+    questions = [question("what is it"), question("x" * 30), question("What  is it", "test"), question("other")]
+    fates = drop_long(questions, max_characters=20)
+    assert fates == {1: ("too_long", "36 characters")}
+    repeated = drop_repeated(questions, fates)
+    assert repeated == {0: ("duplicate_prompt", questions[2].conversation().conversation_id)}
+
+
+def test_training_answers_that_are_wrong_choices_of_a_kept_test_are_dropped() -> None:
+    test = question("q", "test", distractor_keys=("k1", "k2"))
+    gone = question("r", "test", distractor_keys=("k3",))
+    train = [question(text, task="definition", key=key) for text, key in (("a", "k1"), ("b", "k3"), ("c", "k4"))]
+    other = question("d", task="organ_system", key="k1")
+    fates = drop_revealing([test, gone, *train, other], {1: ("over_limit", "")}, frozenset({"definition"}))
+    assert fates == {2: ("contaminated", test.sample().sample_id)}
+
+
+def test_a_cap_keeps_whole_blocks_and_does_not_depend_on_order() -> None:
+    questions = [question(f"{block}{n}", block=f"block{block}") for block in range(5) for n in range(3)]
+    over = cap(questions, {}, {("t", "train"): 7}, seed=1)
+    kept = [q.block for place, q in enumerate(questions) if place not in over]
+    assert sorted(Counter(kept).values()) == [3, 3]
+    backwards = questions[::-1]
+    over_backwards = cap(backwards, {}, {("t", "train"): 7}, seed=1)
+    assert {q.block for place, q in enumerate(backwards) if place not in over_backwards} == set(kept)
+    assert cap(questions, {}, {("t", "train"): None, ("t", "test"): 1}, seed=1) == {}
+
+
+def test_a_users_chats_are_split_by_prompt(tmp_path, hpo) -> None:
+    path = tmp_path / "chats.jsonl"
+    line = '{{"messages": [{{"role": "user", "content": "Q{n}"}}, {{"role": "assistant", "content": "A{n}"}}]}}\n'
+    path.write_text("".join(line.format(n=n % 90) for n in range(100)))
+    result = build_instructions(instruction_params(mine=InstructionSetParams(kind="jsonl", path=str(path))), hpo)
+    assert result.counts.as_json() == {"in": 100, "out": 90, "dropped": {"duplicate_prompt": 10}}
+    asked = [record.messages[0]["content"] for record in result.train + result.validation] + prompts(result.test)
+    assert sorted(asked) == sorted(f"Q{n}" for n in range(90))
+    assert result.train
+    assert result.validation
+    assert {sample.task for sample in result.test} == {"reference_answer"}
+    assert result.test[0].reference == "A" + result.test[0].prompt[0]["content"][1:]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": "a"}', "1: no list 'messages'"),
+        ('{"messages": []}', "1: no list 'messages'"),
+        ('{"messages": [{"role": "robot", "content": "a"}]}', "message 1 has no role"),
+        ('{"messages": [{"role": "user", "content": " "}]}', "message 1 has no content"),
+        ('{"messages": [{"role": "user", "content": 3}]}', "message 1 has no content"),
+        ('{"messages": [{"role": "user", "content": "a"}]}', "needs a user's turn and the assistant's answer"),
+        ('{"messages": [{"role": "assistant", "content": "a"}]}', "needs a user's turn and the assistant's answer"),
+        ("{", "1: not valid JSON"),
+    ],
+)
+def test_every_chat_error_names_file_and_line(tmp_path, line, message) -> None:
+    path = tmp_path / "chats.jsonl"
+    path.write_text(line + "\n")
+    with pytest.raises(DataError, match=rf"chats\.jsonl:1.*{message.removeprefix('1')}"):
+        chat_questions(path, "mine", 1, 0.1, 0.1)
