@@ -1,0 +1,107 @@
+"""Reading and writing model folders: plain weights, quantized weights, or an adapter that names its parent."""
+
+import json
+from pathlib import Path
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from forgeline.core.errors import DataError
+from forgeline.core.storage import read_json, write_json
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+MODEL_CONFIG = "config.json"
+
+
+def is_adapter(path: Path) -> bool:
+    """Whether the folder holds an adapter rather than whole weights."""
+    return (path / ADAPTER_CONFIG).is_file()
+
+
+def parent_of(path: Path) -> Path:
+    """The model folder that an adapter folder was trained on, relative to the repository root."""
+    return Path(read_json(path / ADAPTER_CONFIG)["base_model_name_or_path"])
+
+
+def load_model(path: Path, device: torch.device, *, trainable_adapter: bool = False) -> PreTrainedModel | PeftModel:
+    """The model in a folder, in float32 and evaluation mode.
+
+    An adapter is put on its parent, which is loaded the same way; adapters further up the chain are merged into the
+    weights in memory, because PEFT trains and disables one adapter at a time.
+
+    Args:
+        path: Folder with weights or with an adapter.
+        device: Where the model goes.
+        trainable_adapter: Whether the folder's own adapter keeps its gradients on.
+
+    Raises:
+        DataError: The folder is not a model, lacks weights, or is corrupt.
+    """
+    if is_adapter(path):
+        parent = load_model(parent_of(path), device)
+        if isinstance(parent, PeftModel):
+            parent = parent.merge_and_unload()
+        with _readable(path):
+            model = PeftModel.from_pretrained(parent, str(path), is_trainable=trainable_adapter)
+            with safe_open(path / ADAPTER_WEIGHTS, framework="pt") as weights:
+                stored = set(weights.keys())
+        _require_all(path, set(get_peft_model_state_dict(model, save_embedding_layers=False)) - stored)
+        return model.to(device).train(trainable_adapter)
+    if not (path / MODEL_CONFIG).is_file():
+        raise DataError(f"{path} is not a model folder (no {MODEL_CONFIG} or {ADAPTER_CONFIG}): run `dvc repro`")
+    with _readable(path):
+        model, info = AutoModelForCausalLM.from_pretrained(
+            str(path), dtype=torch.float32, output_loading_info=True, local_files_only=True
+        )
+    _require_all(path, info["missing_keys"])
+    return model.to(device).eval()
+
+
+def _require_all(path: Path, missing: set[str]) -> None:
+    if missing:
+        names = ", ".join(sorted(missing)[:5])
+        raise DataError(f"{path} lacks the weights {names}: delete the folder and run `dvc repro`")
+
+
+def save_model_files(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:
+    """Writes the weights, or only the adapter of a PEFT model, with configuration and tokenizer.
+
+    The bytes depend on the content alone: PEFT's configuration, whose `target_modules` is a set, is written again with
+    everything sorted, and files that hold nothing of the model (PEFT's README) are left out.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    if isinstance(model, PeftModel):
+        # Embeddings belong to the parent. Left to guess, PEFT asks the Hub about parents that are adapters themselves.
+        model.save_pretrained(target, save_embedding_layers=False)
+    else:
+        model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+    (target / "README.md").unlink(missing_ok=True)
+    config = target / ADAPTER_CONFIG
+    if config.is_file():
+        values = json.loads(config.read_text(encoding="utf-8"))
+        for key in ("target_modules", "modules_to_save"):
+            if isinstance(values.get(key), list):
+                values[key] = sorted(values[key])
+        write_json(config, values)
+
+
+class _readable:
+    """Turns the ways in which a damaged model file fails to load into one error."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        missing = isinstance(error, OSError) and error.errno is None  # transformers' own words for a file it lacks
+        if missing or isinstance(error, SafetensorError | ValueError | RuntimeError):
+            raise DataError(
+                f"{self.path} cannot be loaded ({error}): the files are damaged or of another architecture; "
+                "delete the folder and run `dvc repro` (or `dvc checkout` to take it from the cache)"
+            ) from error

@@ -1,0 +1,20 @@
+"""Parameters of direct preference optimization."""
+
+from pydantic import Field
+
+from forgeline.training.params.lora import LoraParams
+from forgeline.training.params.optimization import BatchedParams
+
+
+class DpoParams(BatchedParams):
+    """Section `align.dpo`.
+
+    Attributes:
+        lora: The adapter that is trained; without it the model is the reference.
+        beta: How dear it is to move away from the reference (Rafailov et al. 2023, eq. 7).
+        max_new_tokens: Longest answer when policy and reference answer the verifiable validation prompts.
+    """
+
+    lora: LoraParams
+    beta: float = Field(gt=0)
+    max_new_tokens: int = Field(ge=1)
