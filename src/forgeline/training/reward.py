@@ -1,0 +1,143 @@
+"""A reward model from preference pairs, with TRL's RewardTrainer: L = -log sigmoid(r(chosen) - r(rejected)).
+
+Bradley & Terry 1952, as in Ouyang et al. 2022, eq. 1. The reward is a linear head on the last token's hidden state.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+from trl.trainer.reward_config import RewardConfig
+from trl.trainer.reward_trainer import RewardTrainer
+
+from forgeline.core.records import PreferencePair
+from forgeline.core.run import Counts
+from forgeline.evaluation.scores import proportion
+from forgeline.model.batches import batches_by_length, evaluation_mode
+from forgeline.model.compute import autocast
+from forgeline.tokenization.loading import load_tokenizer
+from forgeline.training.lora import load_plain
+from forgeline.training.params.reward import RewardParams
+from forgeline.training.trl.pairs import RenderedPair, render_pairs
+from forgeline.training.trl.trainer import COLUMNS, Context, HistoryRow, arrange, fit, last, training_arguments
+
+_BATCH_TOKENS = 8192  # padded tokens of one forward pass when measuring
+
+
+@dataclass(frozen=True)
+class RewardResult:
+    """A trained reward model with its tokenizer, the curve, the record counts and the figures of the metrics file."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    history: list[HistoryRow]
+    counts: Counts
+    figures: dict[str, Any]
+
+
+def train_reward(
+    sft: Path,
+    train: Sequence[PreferencePair],
+    validation: Sequence[PreferencePair],
+    test: Sequence[PreferencePair],
+    params: RewardParams,
+    context: Context,
+) -> RewardResult:
+    """Trains a reward model that starts from the model in `sft`.
+
+    Args:
+        sft: Model folder with its tokenizer.
+        train: Pairs to learn.
+        validation: Pairs watched on the way.
+        test: Held-out pairs for the reported accuracy.
+        params: Section `reward`.
+        context: Where to compute, keep checkpoints and log.
+
+    Raises:
+        DataError: No pair of a split fits into `max_length`.
+        StopRequested: SIGTERM or Ctrl-C came; a checkpoint was saved first.
+    """
+    tokenizer = load_tokenizer(sft)
+    rows, watched, held_out = (render_pairs(tokenizer, pairs, params.max_length) for pairs in (train, validation, test))
+    model = scalar_head(load_plain(sft, torch.device("cpu")), tokenizer, params.seed).to(context.device)
+    trainer = _trainer(model, tokenizer, rows, params, context)
+
+    def evaluate(network: torch.nn.Module) -> dict[str, float]:
+        margins = reward_margins(network, watched, context)
+        loss = -torch.nn.functional.logsigmoid(margins).mean()
+        return {"validation_loss": float(loss), "validation_accuracy": float((margins > 0).double().mean())}
+
+    history = fit(trainer, "reward", params, context, evaluate, before_training=True, columns=COLUMNS)
+    margins = reward_margins(model, held_out, context)
+    num_in, num_out = len(train) + len(validation) + len(test), len(rows) + len(watched) + len(held_out)
+    names = ("train_loss", "validation_loss", "validation_accuracy")
+    figures = {
+        "before": {name: history[0][name] for name in names[1:]},
+        "final": {name: last(history, name) for name in names},
+        "test": {
+            "pair_accuracy": proportion((margins > 0).tolist(), 0.5, "chance").as_json(),
+            "mean_margin": float(margins.mean()),
+        },
+    }
+    return RewardResult(model, tokenizer, history, Counts(num_in, num_out, {"too_long": num_in - num_out}), figures)
+
+
+def scalar_head(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+    """A sequence classifier with the backbone of a causal model and one new random output."""
+    config = model.config.__class__.from_dict({**model.config.to_dict(), "num_labels": 1})
+    config.pad_token_id = tokenizer.pad_token_id  # tells it which token of a padded row is the last
+    torch.manual_seed(seed)
+    classifier = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    getattr(classifier, classifier.base_model_prefix).load_state_dict(
+        getattr(model, model.base_model_prefix).state_dict()
+    )
+    return classifier
+
+
+def reward_margins(model: torch.nn.Module, pairs: Sequence[RenderedPair], context: Context) -> Tensor:
+    """r(chosen) - r(rejected) of each pair [len(pairs)], in float64 on the CPU."""
+    chosen = sequence_rewards(model, [pair.prompt_ids + pair.chosen_ids for pair in pairs], context)
+    return chosen - sequence_rewards(model, [pair.prompt_ids + pair.rejected_ids for pair in pairs], context)
+
+
+@torch.no_grad()
+def sequence_rewards(model: PreTrainedModel, sequences: Sequence[Sequence[int]], context: Context) -> Tensor:
+    """The reward of each sequence [len(sequences)], in float64 on the CPU."""
+    rewards = torch.zeros(len(sequences), dtype=torch.float64)
+    pad = model.config.pad_token_id
+    with evaluation_mode(model), autocast(context.device, context.compute):
+        for rows in batches_by_length([len(sequence) for sequence in sequences], _BATCH_TOKENS):
+            longest = len(sequences[rows[0]])
+            ids = [[*sequences[row], *[pad] * (longest - len(sequences[row]))] for row in rows]
+            input_ids = torch.tensor(ids, device=context.device)
+            logits = model(input_ids=input_ids, attention_mask=(input_ids != pad).long()).logits
+            rewards[rows] = logits.squeeze(-1).double().cpu()
+    return rewards
+
+
+class _PreparedRewardTrainer(RewardTrainer):  # type: ignore[misc]  # trl is not followed by mypy
+    """Takes our token ids as they are; TRL would filter them again."""
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        return dataset
+
+
+def _trainer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Sequence[RenderedPair],
+    params: RewardParams,
+    context: Context,
+) -> RewardTrainer:
+    columns = {
+        "chosen_ids": [pair.prompt_ids + pair.chosen_ids for pair in pairs],
+        "rejected_ids": [pair.prompt_ids + pair.rejected_ids for pair in pairs],
+    }
+    dataset = Dataset.from_dict(columns).select(arrange([pair.length for pair in pairs], params))
+    arguments = training_arguments(RewardConfig, params, context, max_length=None, disable_dropout=True)
+    return _PreparedRewardTrainer(model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer)

@@ -1,0 +1,34 @@
+"""sft: base model + training conversations -> instruction-tuned model."""
+
+from pathlib import Path
+
+from forgeline.core.params import load
+from forgeline.core.records import Conversation, read_records
+from forgeline.core.run import StageRun, command_line
+from forgeline.core.storage import write_csv
+from forgeline.model.compute import set_up
+from forgeline.model.loading import save_model_files
+from forgeline.model.params import ComputeParams
+from forgeline.tokenization.fingerprint import tokenizer_fingerprint
+from forgeline.tracking.live import LiveRun
+from forgeline.training.params.sft import SftParams
+from forgeline.training.sft import train_sft
+from forgeline.training.trl.trainer import Context
+
+
+def main(base: Path, train: Path, validation: Path, sft: Path, history: Path, metrics: Path) -> None:
+    params, compute = load("sft", SftParams), load("compute", ComputeParams)
+    with StageRun("sft", {"sft": params, "compute": compute}, metrics) as run:
+        learned, watched = read_records(train, Conversation), read_records(validation, Conversation)
+        with LiveRun(run.address, run.params, run.fingerprint()) as live:
+            context = Context(compute, set_up(compute, params.seed), run.scratch(), live.log)
+            result = train_sft(base, learned, watched, params, context)
+        folder = run.output(sft)
+        save_model_files(result.model, result.tokenizer, folder)
+        run.write_lineage(folder, tokenizer=tokenizer_fingerprint(base))
+        write_csv(run.output(history), result.history)
+        run.summarize(result.counts, **result.figures)
+
+
+if __name__ == "__main__":
+    command_line(main)
