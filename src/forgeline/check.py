@@ -1,0 +1,160 @@
+"""The whole of params.yaml held against every section's model, and the rules that cross sections.
+
+Imports no torch, so that a wrong value is reported in under a second, before anything runs.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from forgeline.core.errors import ParamsError
+from forgeline.core.params import PARAMS_FILE, Section, plain, read_yaml, validate
+from forgeline.evaluation.benchmark_params import BenchmarkParams
+from forgeline.evaluation.ngram import BaselineParams
+from forgeline.evaluation.params import EvaluateParams
+from forgeline.model.merge_params import MergeParams
+from forgeline.model.params import ComputeParams, ModelParams
+from forgeline.packing.params import PackParams
+from forgeline.quantization.params import QuantizeParams
+from forgeline.reporting.params import ReportParams
+from forgeline.sources.hpo_split import HpoParams
+from forgeline.sources.instructions import InstructionParams
+from forgeline.sources.params import SourcesParams
+from forgeline.sources.preferences import PreferenceParams
+from forgeline.text.clean import CleanParams
+from forgeline.text.curate import CurateParams
+from forgeline.tokenization.params import TokenizerParams
+from forgeline.tracking.params import RegisterParams
+from forgeline.training.params.dpo import DpoParams
+from forgeline.training.params.grpo import GrpoParams
+from forgeline.training.params.pretrain import PretrainParams
+from forgeline.training.params.reward import RewardParams
+from forgeline.training.params.sft import SftParams
+
+SECTIONS: dict[str, type[Section]] = {
+    "compute": ComputeParams,
+    "hpo": HpoParams,
+    "ingest": SourcesParams,
+    "clean": CleanParams,
+    "instructions": InstructionParams,
+    "curate": CurateParams,
+    "tokenizer": TokenizerParams,
+    "model": ModelParams,
+    "pack": PackParams,
+    "baseline": BaselineParams,
+    "pretrain": PretrainParams,
+    "sft": SftParams,
+    "preferences": PreferenceParams,
+    "reward": RewardParams,
+    "align.dpo": DpoParams,
+    "align.grpo": GrpoParams,
+    "merge": MergeParams,
+    "evaluate": EvaluateParams,
+    "benchmark": BenchmarkParams,
+    "report": ReportParams,
+    "register": RegisterParams,
+}
+# Sections that map names of the user's choice to entries of one kind.
+COLLECTIONS: dict[str, type[Section]] = {"quantize": QuantizeParams}
+# Model folders that dvc.yaml makes whatever params.yaml says; every entry of `quantize` adds one of its name.
+MODELS = ("base", "sft", "dpo", "grpo")
+
+
+@dataclass(frozen=True)
+class _Document:
+    path: Path
+    nodes: Any  # as ruamel read it, with line numbers
+    values: dict[str, Any]
+
+
+def check(path: Path = PARAMS_FILE) -> int:
+    """Validates the file and returns how many sections it has.
+
+    Raises:
+        ParamsError: One line for every problem: file, line, key, value, what was expected.
+    """
+    nodes = read_yaml(path)
+    values = plain(nodes)
+    if not isinstance(values, dict):
+        raise ParamsError(f"{path}: holds no sections: restore it with `forgeline preset default`")
+    document = _Document(path, nodes, values)
+    problems = _unknown_sections(document)
+    for section, model in _expected(values).items():
+        problems += _problems_of(document, section, model)
+    if not problems:
+        problems = _contradictions(document)
+    if problems:
+        raise ParamsError("\n".join(problems))
+    return len(values)
+
+
+def _expected(values: dict[str, Any]) -> dict[str, type[Section]]:
+    expected = dict(SECTIONS)
+    for name, model in COLLECTIONS.items():
+        expected |= {f"{name}.{key}": model for key in _mapping(values, name)}
+    return expected
+
+
+def _unknown_sections(document: _Document) -> list[str]:
+    known = {name.partition(".")[0] for name in SECTIONS} | set(COLLECTIONS)
+    problems = [
+        f"{document.path}: unknown section '{name}': remove it" for name in document.values if name not in known
+    ]
+    problems += [
+        f"{document.path}: section '{name}' is missing or empty: copy it from presets/default.yaml"
+        for name in COLLECTIONS
+        if not _mapping(document.values, name)
+    ]
+    methods = {name.removeprefix("align.") for name in SECTIONS if name.startswith("align.")}
+    extra = sorted(set(_mapping(document.values, "align")) - methods)
+    return problems + [f"{document.path}: unknown method 'align.{name}': remove it" for name in extra]
+
+
+def _mapping(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """The section if it is one; a number or text in its place is reported as a missing section."""
+    section = values.get(name)
+    return section if isinstance(section, dict) else {}
+
+
+def _problems_of(document: _Document, section: str, model: type[Section]) -> list[str]:
+    node: Any = document.values
+    for part in section.split("."):
+        if not isinstance(node, dict) or part not in node:
+            return [f"{document.path}: section '{section}' is missing: copy it from presets/default.yaml"]
+        node = node[part]
+    try:
+        validate(node, model, section, document.path, document.nodes)
+    except ParamsError as error:
+        return str(error).splitlines()
+    return []
+
+
+def _contradictions(document: _Document) -> list[str]:
+    """Rules between sections; every section by itself is already valid."""
+    values, path = document.values, document.path
+    problems = []
+    window = values["model"]["max_position_embeddings"]
+    lengths = {
+        "pack.sequence_length": values["pack"]["sequence_length"],
+        "sft.max_length": values["sft"]["max_length"],
+        "reward.max_length": values["reward"]["max_length"],
+        "align.dpo.max_length": values["align"]["dpo"]["max_length"],
+        "evaluate.scoring.window_tokens": values["evaluate"]["scoring"]["window_tokens"],
+    }
+    for name, length in lengths.items():
+        if length > window:
+            problems.append(
+                f"{path}: {name} {length} is more than model.max_position_embeddings {window}: lower it or raise that"
+            )
+    known = {*MODELS, *values["quantize"]}
+    for section in ("evaluate", "benchmark", "register"):
+        unknown = sorted(set(values[section]["models"]) - known)
+        if unknown:
+            problems.append(
+                f"{path}: {section}.models: unknown {', '.join(unknown)}; there are {', '.join(sorted(known))}"
+            )
+    taken = {*MODELS, "tokenizer", "reward", "dpo_adapter", "grpo_adapter"}
+    clash = sorted(set(values["quantize"]) & taken)
+    if clash:
+        problems.append(f"{path}: quantize.{clash[0]} would overwrite models/{clash[0]}: choose another name")
+    return problems

@@ -1,0 +1,72 @@
+"""All tasks on one model, and where every held-out sample went."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from forgeline.core.progress import progress
+from forgeline.core.run import Counts
+from forgeline.evaluation.params import ScoringParams
+from forgeline.evaluation.tasks.base import HeldOut, Subject, Task
+from forgeline.evaluation.tasks.definition_choice import DefinitionChoice
+from forgeline.evaluation.tasks.is_a import IsA
+from forgeline.evaluation.tasks.organ_system import OrganSystem
+from forgeline.evaluation.tasks.perplexity import Perplexity
+from forgeline.evaluation.tasks.preference import Preference
+
+_ALL: list[Task] = [Perplexity(), OrganSystem(), IsA(), DefinitionChoice(), Preference()]
+TASKS: dict[str, Task] = {task.name: task for task in _ALL}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the tasks found.
+
+    Attributes:
+        counts: Held-out samples in, scored, and left out by reason.
+        tasks: Scores by task and name, as JSON.
+        methods: How each task judges, in one line.
+        samples: One row per scored sample.
+    """
+
+    counts: Counts
+    tasks: dict[str, dict[str, dict[str, Any]]]
+    methods: dict[str, str]
+    samples: list[dict[str, Any]]
+
+
+def evaluate(subject: Subject, held_out: HeldOut, scoring: ScoringParams) -> Evaluation:
+    """Runs every task of `scoring.tasks`.
+
+    Raises:
+        DataError: A task has no samples, or the model's logits are not numbers.
+    """
+    scores: dict[str, dict[str, dict[str, Any]]] = {}
+    samples: list[dict[str, Any]] = []
+    available = _available(held_out)
+    with progress("evaluate", sum(available[name] for name in scoring.tasks), "samples") as bar:
+        for name in scoring.tasks:
+            result = TASKS[name].run(subject, held_out, scoring)
+            scores[name] = {key: score.as_json() for key, score in result.scores.items()}
+            samples += result.samples
+            bar(len(result.samples), name)
+    methods: dict[str, str] = {name: TASKS[name].method for name in scoring.tasks}
+    return Evaluation(_account(held_out, scoring, samples), scores, methods, samples)
+
+
+def _account(held_out: HeldOut, scoring: ScoringParams, samples: list[dict[str, Any]]) -> Counts:
+    available = _available(held_out)
+    scored = Counter(row["task"] for row in samples)
+    not_asked = sum(number for task, number in available.items() if task not in scoring.tasks)
+    beyond = available["perplexity"] - scored["perplexity"] if "perplexity" in scoring.tasks else 0
+    dropped = {"task_not_scored": not_asked, "beyond_max_documents": beyond}
+    return Counts(
+        sum(available.values()), len(samples), {reason: number for reason, number in dropped.items() if number}
+    )
+
+
+def _available(held_out: HeldOut) -> Counter[str]:
+    """Samples by task."""
+    available = Counter({"perplexity": len(held_out.documents), "preference": len(held_out.pairs)})
+    available.update(sample.task for sample in held_out.questions)
+    return available

@@ -1,0 +1,220 @@
+"""Charts as inline SVG. Colours are CSS classes, so that one drawing serves the light and the dark page.
+
+Every chart has a title and a description for screen readers, a `viewBox`, and labelled axes. The drawing units are
+pixels at the size at which the page shows it, so text keeps its size on a phone.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH, HEIGHT = 420, 250
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 12, 38
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A named line. `style` is the CSS class of its colour; `marked` draws its points, for few measurements."""
+
+    name: str
+    points: Sequence[Point]
+    style: str
+    marked: bool = False
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A named point with the interval of its value: `x`, and `value` between `low` and `high`."""
+
+    name: str
+    x: float
+    value: float
+    low: float
+    high: float
+    style: str
+
+
+class Axis:
+    """A scale from data to pixels, linear or logarithmic, with round ticks."""
+
+    def __init__(self, low: float, high: float, start: float, end: float, log: bool = False) -> None:
+        """Maps [low, high], widened to round numbers unless logarithmic, to [start, end]."""
+        self._log = log and low > 0
+        self.ticks = _log_ticks(low, high) if self._log else _linear_ticks(low, high)
+        self.low, self.high = min(low, self.ticks[0]), max(high, self.ticks[-1])
+        if self._log:
+            self.low, self.high = low, high
+        self._start, self._end = start, end
+
+    def __call__(self, value: float) -> float:
+        """The pixel of a value."""
+        low, high, at = (
+            (math.log(v) for v in (self.low, self.high, value)) if self._log else (self.low, self.high, value)
+        )
+        share = (at - low) / (high - low) if high > low else 0.5
+        return self._start + share * (self._end - self._start)
+
+    def label(self, tick: float) -> str:
+        """The tick as text, as short as the spacing allows."""
+        if tick and abs(tick) >= 10_000:
+            return f"{tick / 1000:g}k"
+        return f"{tick:.6g}"
+
+
+def line_chart(title: str, lines: Sequence[Line], x_label: str, y_label: str, log_y: bool = False) -> str:
+    """Lines over a common x axis. Empty text when there is no point."""
+    points = [point for line in lines for point in line.points]
+    if not points:
+        return ""
+    x_axis = Axis(min(x for x, _ in points), max(x for x, _ in points), _LEFT, WIDTH - _RIGHT)
+    y_axis = Axis(min(y for _, y in points), max(y for _, y in points), HEIGHT - _BOTTOM, _TOP, log_y)
+    body = _frame(x_axis, y_axis, x_label, y_label)
+    for line in lines:
+        pixels = [(x_axis(x), y_axis(y)) for x, y in line.points]
+        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in pixels)
+        values = ";".join(
+            f"{x:g},{y:.4g},{px:.1f},{py:.1f}" for (x, y), (px, py) in zip(line.points, pixels, strict=True)
+        )
+        body += f'<path class="line {line.style}" d="{path}" data-name="{escape(line.name)}" data-points="{values}"/>'
+        if line.marked:
+            body += "".join(f'<circle class="dot {line.style}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in pixels)
+    names = ", ".join(f"{line.name} ends at {line.points[-1][1]:.4g}" for line in lines if line.points)
+    return _svg(title, f"{y_label} against {x_label}: {names}.", body, "chart hover")
+
+
+def interval_chart(title: str, dots: Sequence[Dot], x_label: str, baseline: tuple[float, str] | None) -> str:
+    """One row per dot: its value and interval along the x axis, and the baseline as a dashed line. `x` is not used."""
+    if not dots:
+        return ""
+    left, row, height = 92, 26, 26 * len(dots) + _TOP + _BOTTOM
+    ends = [end for dot in dots for end in (dot.low, dot.high)] + ([baseline[0]] if baseline else [])
+    axis = Axis(min(ends), max(ends), left, WIDTH - _RIGHT - 36)
+    bottom = height - _BOTTOM
+    body = ""
+    for tick in axis.ticks:
+        x = axis(tick)
+        body += f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{bottom}"/>'
+        body += f'<text class="tick" x="{x:.1f}" y="{bottom + 15}" text-anchor="middle">{axis.label(tick)}</text>'
+    if baseline:
+        x = axis(baseline[0])
+        body += f'<line class="baseline" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{bottom}"/>'
+    for index, dot in enumerate(dots):
+        y = _TOP + (index + 0.5) * row
+        body += f'<text class="name" x="{left - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(dot.name)}</text>'
+        body += (
+            f'<line class="whisker {dot.style}" x1="{axis(dot.low):.1f}" x2="{axis(dot.high):.1f}" y1="{y}" y2="{y}"/>'
+        )
+        body += f'<circle class="dot {dot.style}" cx="{axis(dot.value):.1f}" cy="{y}" r="4.5"/>'
+        body += f'<text class="value" x="{WIDTH - 4}" y="{y + 4:.1f}" text-anchor="end">{dot.value:.3f}</text>'
+    body += f'<text class="axis" x="{(left + WIDTH - _RIGHT - 36) / 2}" y="{height - 4}" text-anchor="middle">'
+    body += f"{escape(x_label)}</text>"
+    said = ", ".join(f"{dot.name} {dot.value:.3f} (95 % interval {dot.low:.3f} to {dot.high:.3f})" for dot in dots)
+    base = f" Baseline: {baseline[1]} {baseline[0]:.3f}." if baseline else ""
+    return _svg(title, said + "." + base, body, "chart", height)
+
+
+def scatter_chart(title: str, dots: Sequence[Dot], x_label: str, y_label: str, log_x: bool = False) -> str:
+    """Named points with vertical intervals. The x axis begins at 0 unless logarithmic."""
+    if not dots:
+        return ""
+    xs = [dot.x for dot in dots]
+    x_axis = Axis(min(xs) / 1.5, max(xs) * 1.5, _LEFT, WIDTH - _RIGHT, log_x)
+    if not log_x:
+        x_axis = Axis(0.0, max(xs) * 1.15, _LEFT, WIDTH - _RIGHT)
+    y_axis = Axis(min(d.low for d in dots), max(d.high for d in dots), HEIGHT - _BOTTOM, _TOP)
+    body = _frame(x_axis, y_axis, x_label, y_label)
+    taken: list[tuple[float, float, float, float]] = []
+    for dot in dots:
+        x, y = x_axis(dot.x), y_axis(dot.value)
+        body += f'<line class="whisker {dot.style}" x1="{x:.1f}" x2="{x:.1f}" '
+        body += f'y1="{y_axis(dot.low):.1f}" y2="{y_axis(dot.high):.1f}"/>'
+        body += f'<circle class="dot {dot.style}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
+        body += _label(dot.name, x, y, taken)
+    said = ", ".join(f"{dot.name}: {dot.x:.4g}, {dot.value:.3f}" for dot in dots)
+    return _svg(title, f"{y_label} against {x_label}. {said}.", body, "chart")
+
+
+def interval_bar(value: float, low: float, high: float, baseline: float | None, domain: tuple[float, float]) -> str:
+    """A table cell's drawing: the interval as a bar, the value as a tick in it, the baseline as a thin line."""
+    axis = _span(domain, 2.0, 94.0)
+    body = f'<line class="rail" x1="2" x2="94" y1="6" y2="6"/><rect class="interval" x="{axis(low):.1f}" '
+    body += f'y="3.5" width="{max(axis(high) - axis(low), 1):.1f}" height="5" rx="2.5"/>'
+    body += f'<line class="mark" x1="{axis(value):.1f}" x2="{axis(value):.1f}" y1="1.5" y2="10.5"/>'
+    if baseline is not None:
+        x = axis(baseline)
+        body += f'<line class="base" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="12"/>'
+    return f'<svg class="bar" viewBox="0 0 96 12" aria-hidden="true">{body}</svg>'
+
+
+def stacked_bar(parts: Sequence[tuple[float, str]], total: float) -> str:
+    """Consecutive segments (amount, CSS class) as shares of `total`, stretched to the width of its place."""
+    x, body = 0.0, ""
+    for amount, style in parts:
+        width = 100 * amount / total if total else 0.0
+        body += f'<rect class="{style}" x="{x:.3f}" y="0" width="{width:.3f}" height="10"/>'
+        x += width
+    return f'<svg class="stack" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">{body}</svg>'
+
+
+def _label(name: str, x: float, y: float, taken: list[tuple[float, float, float, float]]) -> str:
+    """The name beside its point, on the first of some places that lies inside and covers no label in `taken`."""
+    width, height = 6.6 * len(name), 12.0
+    for rise in (-7.0, 14.0, -20.0, 27.0):
+        for anchor, left in (("start", x + 9), ("end", x - 9 - width)):
+            box = (left, y + rise - height, left + width, y + rise)
+            free = all(box[2] < b[0] or b[2] < box[0] or box[3] < b[1] or b[3] < box[1] for b in taken)
+            if free and box[2] < WIDTH and box[0] > _LEFT:
+                taken.append(box)
+                at = left if anchor == "start" else left + width
+                return (
+                    f'<text class="name" x="{at:.1f}" y="{y + rise:.1f}" text-anchor="{anchor}">{escape(name)}</text>'
+                )
+    return ""
+
+
+def _span(domain: tuple[float, float], start: float, end: float) -> Callable[[float], float]:
+    low, high = domain
+    return lambda value: start + (value - low) / (high - low) * (end - start) if high > low else (start + end) / 2
+
+
+def _frame(x_axis: Axis, y_axis: Axis, x_label: str, y_label: str) -> str:
+    bottom, middle = HEIGHT - _BOTTOM, (HEIGHT - _BOTTOM + _TOP) / 2
+    body = ""
+    for tick in y_axis.ticks:
+        y = y_axis(tick)
+        body += f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        body += f'<text class="tick" x="{_LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{y_axis.label(tick)}</text>'
+    for tick in x_axis.ticks:
+        x = x_axis(tick)
+        body += f'<line class="grid faint" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>'
+        body += f'<text class="tick" x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{x_axis.label(tick)}</text>'
+    center = (_LEFT + WIDTH - _RIGHT) / 2
+    body += f'<text class="axis" x="{center}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_label)}</text>'
+    body += f'<text class="axis" transform="translate(11 {middle}) rotate(-90)" text-anchor="middle">'
+    return f"{body}{escape(y_label)}</text>"
+
+
+def _svg(title: str, description: str, body: str, style: str, height: float = HEIGHT) -> str:
+    return (
+        f'<svg class="{style}" viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{escape(title)}">'
+        f"<title>{escape(title)}</title><desc>{escape(description)}</desc>{body}</svg>"
+    )
+
+
+def _linear_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
+    """Round numbers that enclose [low, high], about `wanted` of them."""
+    span = max(high - low or abs(high) or 1.0, 1e-200)
+    exponent = math.floor(math.log10(span / wanted))
+    step = next(10.0**exponent * factor for factor in (1, 2, 2.5, 5, 10) if span / (10.0**exponent * factor) <= wanted)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(index * step, 1 - exponent) for index in range(first, max(last, first + 1) + 1)]
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times powers of ten within [low, high]; if there are too few, the linear ticks inside it."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+    inside = [tick for tick in ticks if low <= tick <= high]
+    return inside if len(inside) >= 2 else [tick for tick in _linear_ticks(low, high) if low <= tick <= high] or [low]

@@ -1,0 +1,60 @@
+"""`forgeline repro`: `dvc repro` in this process, with stages numbered and the result shown at the end."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from forgeline.core.progress import STAGE_ORDER_VARIABLE
+
+REPORT = Path("metrics/report.html")
+LEADERBOARD = Path("metrics/leaderboard.json")
+_LOCK = Path("dvc.lock")
+
+
+def reproduce(arguments: Sequence[str]) -> tuple[int, int]:
+    """Runs `dvc repro --keep-going` with further arguments; returns its exit status and how many stages ran.
+
+    `python` in the stages' commands is the interpreter this runs under, whether or not its environment is activated.
+    """
+    from dvc.cli import main as dvc
+
+    binaries = str(Path(sys.executable).parent)
+    os.environ["PATH"] = os.pathsep.join([binaries, os.environ.get("PATH", "")])
+    os.environ["DVC_NO_ANALYTICS"] = "true"
+    os.environ[STAGE_ORDER_VARIABLE] = ",".join(_execution_order())
+    before = _stage_records()
+    status = int(dvc(["repro", "--keep-going", *arguments]))
+    after = _stage_records()
+    return status, sum(before.get(address) != record for address, record in after.items())
+
+
+def announce_result(status: int, num_run: int, seconds: float) -> None:
+    """Prints the leaderboard, where the report is, and what it took."""
+    if status == 0 and num_run and LEADERBOARD.exists():
+        from rich.console import Console
+
+        from forgeline.core.storage import read_json
+        from forgeline.reporting.terminal import leaderboard_table
+
+        Console().print(leaderboard_table(read_json(LEADERBOARD)["rows"]))
+    outcome = "ended" if status == 0 else "FAILED"
+    minutes, rest = divmod(round(seconds), 60)
+    print(f"{outcome}: {num_run} stages changed in {minutes} min {rest} s; report: {REPORT}", file=sys.stderr)
+
+
+def _execution_order() -> list[str]:
+    """Addresses of all stages in the order in which DVC visits them."""
+    from dvc.repo import Repo
+    from dvc.repo.reproduce import get_active_graph, plan_repro
+
+    with Repo(".") as repo:
+        graph = get_active_graph(repo.index.graph)
+        return [str(stage.addressing) for stage in plan_repro(graph, list(repo.index.stages))]
+
+
+def _stage_records() -> dict[str, object]:
+    """What dvc.lock says of every stage."""
+    from forgeline.core.params import plain, read_yaml
+
+    return dict(plain(read_yaml(_LOCK))["stages"]) if _LOCK.exists() else {}

@@ -1,0 +1,110 @@
+"""Registers model folders in MLflow: the weights stay where DVC keeps them, MLflow gets their identity and lineage."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from forgeline.core.errors import DataError
+from forgeline.core.storage import read_json, sha256_path
+from forgeline.tracking.git import head_commit
+from forgeline.tracking.params import RegisterParams
+from forgeline.tracking.store import MIRROR_EXPERIMENT, open_store, tracking_enabled
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+CONTENT_TAG = "forgeline.sha256"
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """One model folder in the registry. `version` is None when tracking is off; `is_new` when this call made it."""
+
+    name: str
+    path: str
+    sha256: str
+    version: int | None
+    is_new: bool
+
+
+def register_models(models: Path, params: RegisterParams, leaderboard: Mapping[str, Any]) -> list[RegisteredModel]:
+    """Registers the folders `params.models` of `models`, and moves the alias to them.
+
+    A folder whose content is registered already gets no second version.
+
+    Args:
+        models: The folder that holds the model folders.
+        params: Names and alias.
+        leaderboard: Content of leaderboard.json; its scores become tags of the version.
+
+    Raises:
+        DataError: A model folder is missing.
+        Exception: One of `store.tracking_errors()` when the store cannot be reached.
+    """
+    rows = {row["model"]: row for row in leaderboard.get("rows", [])}
+    folders = [models / model for model in params.models]
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"{folder} does not exist: run `dvc repro`, or take it out of register.models")
+    if not tracking_enabled():
+        return [RegisteredModel(f"{params.name}-{f.name}", f.as_posix(), sha256_path(f), None, False) for f in folders]
+    client, experiment = open_store(MIRROR_EXPERIMENT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return [_register(client, experiment, folder, params, rows) for folder in folders]
+
+
+def _register(
+    client: "MlflowClient", experiment: str, folder: Path, params: RegisterParams, rows: Mapping[str, Any]
+) -> RegisteredModel:
+    name = f"{params.name}-{folder.name}"
+    digest = sha256_path(folder)
+    version = _find(client, name, digest)
+    is_new = version is None
+    if version is None:
+        tags = {**_lineage_tags(folder), **_score_tags(folder.name, rows), CONTENT_TAG: digest}
+        version = _create(client, experiment, name, tags)
+    client.set_registered_model_alias(name, params.alias, version.version)
+    return RegisteredModel(name, folder.as_posix(), digest, int(version.version), is_new)
+
+
+def _find(client: "MlflowClient", name: str, digest: str) -> "ModelVersion | None":
+    for version in client.search_model_versions(f"name = '{name}'"):
+        if version.tags.get(CONTENT_TAG) == digest:
+            return version
+    return None
+
+
+def _create(client: "MlflowClient", experiment: str, name: str, tags: dict[str, str]) -> "ModelVersion":
+    import mlflow
+
+    model = mlflow.create_external_model(name=name, tags=tags, model_type="causal-lm", experiment_id=experiment)
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    return client.create_model_version(name, f"models:/{model.model_id}", tags=tags, model_id=model.model_id)
+
+
+def _lineage_tags(folder: Path) -> dict[str, str]:
+    lineage = read_json(folder / "lineage.json") if (folder / "lineage.json").is_file() else {}
+    parents = sorted(path for path in lineage.get("inputs", {}) if path.startswith("models/"))
+    tags = {
+        "forgeline.path": folder.as_posix(),
+        "forgeline.stage": lineage.get("stage"),
+        "forgeline.parents": ",".join(parents),
+        "forgeline.tokenizer": lineage.get("tokenizer"),
+        "forgeline.code_sha256": lineage.get("code_sha256"),
+        "mlflow.source.git.commit": head_commit(),
+    }
+    return {name: str(value) for name, value in tags.items() if value}
+
+
+def _score_tags(model: str, rows: Mapping[str, Any]) -> dict[str, str]:
+    """The model's scores on the leaderboard; none when it was not evaluated."""
+    row = rows.get(model)
+    if row is None:
+        return {}
+    scores = {name: score["value"] for name, score in row.get("scores", {}).items() if score}
+    return {f"score.{name}": f"{value:.4f}" for name, value in scores.items()}

@@ -1,0 +1,208 @@
+"""Tasks against a model whose every answer is known: its logits are a table over the last token."""
+
+import json
+import math
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from forgeline.core.errors import DataError, ParamsError
+from forgeline.core.params import validate
+from forgeline.core.records import EvalSample, PreferencePair, documents_table
+from forgeline.core.storage import sha256_text
+from forgeline.evaluation.evaluate import TASKS, evaluate
+from forgeline.evaluation.likelihood import Span, span_logps
+from forgeline.evaluation.params import EvaluateParams, ScoringParams
+from forgeline.evaluation.tasks.base import HeldOut, NgramBaseline, Subject, answer_span
+from forgeline.evaluation.tasks.choices import choose
+from forgeline.tokenization.chat import render_conversation, render_prompt
+from forgeline.tokenization.params import TokenizerParams
+from forgeline.tokenization.train import train_tokenizer
+
+TEXTS = ["Seizures are events of the nervous system.", "A cleft palate is an opening.", "Yes. No. boxed answers."]
+SCORING = {
+    "tasks": ["perplexity", "organ_system", "is_a", "definition_choice", "preference"],
+    "max_documents": 2,
+    "window_tokens": 8,
+    "batch_tokens": 256,
+    "max_new_tokens": 6,
+    "num_bootstrap": 100,
+    "seed": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    table = documents_table(TEXTS * 3, "test")
+    params = TokenizerParams(vocab_size=280, min_frequency=2, chat_template="forgeline")
+    return train_tokenizer(table, params)
+
+
+@pytest.fixture(scope="module")
+def subject(tokenizer):
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=128,
+        initializer_range=0.2,
+    )
+    return Subject(LlamaForCausalLM(config).eval(), tokenizer)
+
+
+def user(text):
+    return [{"role": "user", "content": text}]
+
+
+def held_out(**changes):
+    questions = [
+        EvalSample.make("organ_system", "a", user("Organ of seizures?"), r"\boxed{Nervous system}"),
+        EvalSample.make("organ_system", "b", user("Organ of a cleft?"), r"\boxed{Mouth}"),
+        EvalSample.make("is_a", "c", user("Is a cleft an opening?"), "Yes.", ["Yes.", "No."]),
+        EvalSample.make("is_a", "d", user("Is a seizure an opening?"), "No.", ["Yes.", "No."]),
+        EvalSample.make("definition_choice", "e", user("Define a cleft."), TEXTS[1], [TEXTS[0], TEXTS[1]]),
+        EvalSample.make("other", "f", user("Not scored."), "x"),
+    ]
+    pairs = [PreferencePair.make("s", "definition", "g", user("Define a cleft."), TEXTS[1], "Seizures.")]
+    documents = [(f"d{i}", text) for i, text in enumerate(TEXTS)]
+    values = {"documents": documents, "questions": questions, "pairs": pairs, "ngram": NgramBaseline(3, 2.5)}
+    return HeldOut(**{**values, **changes})
+
+
+def scoring(**changes):
+    return ScoringParams(**{**SCORING, **changes})
+
+
+def test_every_sample_is_scored_or_accounted_for(subject):
+    result = evaluate(subject, held_out(), scoring())
+    assert result.counts.as_json() == {
+        "in": 3 + 6 + 1,
+        "out": 2 + 2 + 2 + 1 + 1,
+        "dropped": {"task_not_scored": 1, "beyond_max_documents": 1},
+    }
+    assert {task: sorted(scores) for task, scores in result.tasks.items()} == {
+        "perplexity": ["bits_per_byte", "perplexity"],
+        "organ_system": ["accuracy", "format_rate", "macro_f1"],
+        "is_a": ["accuracy", "balanced_accuracy", "mcc"],
+        "definition_choice": ["accuracy"],
+        "preference": ["accuracy", "margin"],
+    }
+    for row in result.samples:
+        assert row["prompt_sha256"] == sha256_text(row["prompt"])
+        json.dumps(row, allow_nan=False)
+    assert result == evaluate(subject, held_out(), scoring())
+
+
+def test_bits_per_byte_is_the_code_length_of_the_documents(subject, tokenizer):
+    scores = TASKS["perplexity"].run(subject, held_out(), scoring(max_documents=3, window_tokens=64)).scores
+    boundary = tokenizer.bos_token_id
+    nats, num_tokens = 0.0, 0
+    for text in TEXTS:
+        ids = torch.tensor([[boundary, *tokenizer.encode(text, add_special_tokens=False), boundary]])
+        nats += subject.model(ids, labels=ids).loss.item() * (ids.shape[1] - 1)
+        num_tokens += ids.shape[1] - 1
+    num_bytes = sum(len(text.encode()) for text in TEXTS)
+    assert scores["bits_per_byte"].value == pytest.approx(nats / math.log(2) / num_bytes, rel=1e-5)
+    assert scores["perplexity"].value == pytest.approx(math.exp(nats / num_tokens), rel=1e-5)
+    assert (scores["bits_per_byte"].baseline, scores["bits_per_byte"].baseline_name) == (2.5, "trigram")
+    assert scores["bits_per_byte"].n == 3
+
+
+def test_organ_system_judges_the_box_and_keeps_the_unparsable(subject, tokenizer, monkeypatch):
+    from forgeline.evaluation.tasks import organ_system
+    from forgeline.inference.engine import Generation
+
+    def canned(_model, prompts, **_arguments):
+        texts = [r"\boxed{Skin} no, \boxed{Nervous system}", "Mouth"]
+        assert len(prompts) == len(texts)
+        return [Generation([*tokenizer.encode(t, add_special_tokens=False), tokenizer.eos_token_id], []) for t in texts]
+
+    monkeypatch.setattr(organ_system, "generate", canned)
+    result = TASKS["organ_system"].run(subject, held_out(), scoring())
+    assert [(row["parsed"], row["correct"]) for row in result.samples] == [("Nervous system", True), (None, False)]
+    assert result.samples[0]["output"] == r"\boxed{Skin} no, \boxed{Nervous system}"
+    assert result.samples[1]["reference"] == "Mouth"
+    assert result.scores["accuracy"].value == 0.5
+    assert result.scores["accuracy"].n == 2
+    assert result.scores["accuracy"].baseline == 0.5
+    assert result.scores["format_rate"].value == 0.5
+    assert result.scores["macro_f1"].value == 0.5  # F1 1 and 0
+    assert result.scores["macro_f1"].baseline == pytest.approx(1 / 3)  # F1 2/3 and 0
+
+
+def test_answers_are_scored_after_the_prompt_with_their_end(subject, tokenizer):
+    prompt, answer = user("Is a cleft an opening?"), "Yes."
+    span = answer_span(tokenizer, prompt, answer)
+    assert span.input_ids[: span.start] == render_prompt(tokenizer, prompt)
+    assert span.input_ids[span.start :] == [
+        *tokenizer.encode(answer, add_special_tokens=False),
+        tokenizer.eos_token_id,
+    ]
+    earlier = [*prompt, {"role": "assistant", "content": "No."}, *user("Sure?")]
+    assert answer_span(tokenizer, earlier, answer).start == len(render_prompt(tokenizer, earlier))
+
+
+def test_choices_are_ranked_by_likelihood(subject, tokenizer):
+    questions = [sample for sample in held_out().questions if sample.task == "definition_choice"]
+    chosen = choose(subject, questions, 256, per_byte=True)[0]
+    expected = []
+    for text in questions[0].choices:
+        chat = render_conversation(tokenizer, [*questions[0].prompt, {"role": "assistant", "content": text}])
+        ids = torch.tensor([chat.input_ids])
+        logps = subject.model(ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None]).squeeze(1)
+        expected.append(logps[torch.tensor(chat.assistant_mask[1:]).bool()].sum().item())
+    assert chosen.logps == pytest.approx(expected, abs=1e-3)
+    per_byte = [value / len(text.encode()) for value, text in zip(expected, questions[0].choices, strict=True)]
+    assert chosen.chosen == questions[0].choices[per_byte.index(max(per_byte))]
+    assert chosen.prompt.endswith("<|im_start|>assistant\n")
+
+
+def test_a_tie_is_no_answer(subject):
+    question = EvalSample.make("is_a", "k", user("?"), "Yes.", ["Yes.", "Yes."])
+    result = TASKS["is_a"].run(subject, held_out(questions=[question]), scoring())
+    assert result.samples[0]["parsed"] is None
+    assert result.scores["accuracy"].value == 0.0
+
+
+def test_preference_margin_is_the_difference_of_log_likelihoods(subject, tokenizer):
+    pair = held_out().pairs[0]
+    result = TASKS["preference"].run(subject, held_out(), scoring())
+    spans: list[Span] = [answer_span(tokenizer, pair.prompt, text) for text in (pair.chosen, pair.rejected)]
+    chosen, rejected = (float(values.sum()) for values in span_logps(subject.model, spans, batch_tokens=1))
+    assert result.scores["margin"].value == pytest.approx(chosen - rejected, abs=1e-3)
+    assert result.samples[0]["correct"] == (chosen > rejected)
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "message"),
+    [
+        ("perplexity", {"documents": []}, "no samples"),
+        ("is_a", {"questions": []}, "no evaluation questions of task 'is_a'"),
+        ("preference", {"pairs": []}, "no preference pairs"),
+        ("is_a", {"questions": [EvalSample.make("is_a", "k", user("?"), "Yes.", ["No."])]}, "lacks choices"),
+        ("organ_system", {"questions": [EvalSample.make("organ_system", "k", user("?"), "Skin")]}, "no boxed answer"),
+    ],
+)
+def test_nothing_to_score_is_an_error(subject, task, changes, message):
+    with pytest.raises(DataError, match=message):
+        evaluate(subject, held_out(**changes), scoring(tasks=[task]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tasks": []}, "tasks"),
+        ({"tasks": ["is_a", "is_a"]}, "is_a stands there more than once"),
+        ({"tasks": ["nonsense"]}, "nonsense"),
+        ({"num_bootstrap": 10}, "num_bootstrap: got 10"),
+        ({"seed": True}, "seed: got True"),
+    ],
+)
+def test_params_that_cannot_be(changes, message):
+    values = {"models": ["sft"], "scoring": {**SCORING, **changes}}
+    with pytest.raises(ParamsError, match=message):
+        validate(values, EvaluateParams, "evaluate", "params.yaml", {})
