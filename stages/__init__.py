@@ -15,8 +15,9 @@ _source = Path(__file__).resolve().parent.parent / "src"
 sys.path.insert(0, str(_source))
 
 import forgeline  # noqa: E402
-from forgeline.core.process import die_with_parent  # noqa: E402
+from forgeline.core.process import die_with_parent, exit_on_stop_signals  # noqa: E402
 
 if not Path(forgeline.__path__[0]).samefile(_source / "forgeline"):
     sys.exit(f"forgeline: would run the code in {forgeline.__path__[0]} instead of {_source}: unset PYTHONPATH")
 die_with_parent()
+exit_on_stop_signals()

@@ -23,6 +23,7 @@ from forgeline.sources.params import SourcesParams
 from forgeline.sources.preferences import PreferenceParams
 from forgeline.text.clean import CleanParams
 from forgeline.text.curate import CurateParams
+from forgeline.text.holdout import HoldoutParams
 from forgeline.tokenization.params import TokenizerParams
 from forgeline.tracking.params import RegisterParams
 from forgeline.training.params.dpo import DpoParams
@@ -41,6 +42,7 @@ SECTIONS: dict[str, type[Section]] = {
     "tokenizer": TokenizerParams,
     "model": ModelParams,
     "pack": PackParams,
+    "holdout": HoldoutParams,
     "baseline": BaselineParams,
     "pretrain": PretrainParams,
     "sft": SftParams,

@@ -1,15 +1,19 @@
 """`forgeline repro`: `dvc repro` in this process, with stages numbered and the result shown at the end."""
 
+import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from forgeline.core.process import STOPPED
 from forgeline.core.progress import STAGE_ORDER_VARIABLE
 
 REPORT = Path("metrics/report.html")
 LEADERBOARD = Path("metrics/leaderboard.json")
 _LOCK = Path("dvc.lock")
+_DVC_FOLDER = Path(".dvc/tmp")
 
 
 def reproduce(arguments: Sequence[str]) -> tuple[int, int]:
@@ -23,6 +27,8 @@ def reproduce(arguments: Sequence[str]) -> tuple[int, int]:
     os.environ["PATH"] = os.pathsep.join([binaries, os.environ.get("PATH", "")])
     os.environ["DVC_NO_ANALYTICS"] = "true"
     os.environ[STAGE_ORDER_VARIABLE] = ",".join(_execution_order())
+    clear_broken_lock()
+    _end_at_interrupt()
     before = _stage_records()
     status = int(dvc(["repro", "--keep-going", *arguments]))
     after = _stage_records()
@@ -41,6 +47,53 @@ def announce_result(status: int, num_run: int, seconds: float) -> None:
     outcome = "ended" if status == 0 else "FAILED"
     minutes, rest = divmod(round(seconds), 60)
     print(f"{outcome}: {num_run} stages changed in {minutes} min {rest} s; report: {REPORT}", file=sys.stderr)
+
+
+def clear_broken_lock() -> None:
+    """Removes DVC's note of who uses which file if a kill left it half written, and says so.
+
+    DVC forgets processes that are gone by itself, but an unreadable note blocks its every command. It is written under
+    a guard that the system releases when the writer dies; holding that, nobody is writing it.
+    """
+    from dvc.lock import LockError, make_lock
+    from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
+
+    note = _DVC_FOLDER / RWLOCK_FILE
+    if not note.exists():
+        return
+    try:
+        with make_lock(str(_DVC_FOLDER / RWLOCK_LOCK), tmp_dir=str(_DVC_FOLDER)):
+            if not _is_json(note):
+                note.unlink()
+                print(f"forgeline: removed {note}, which a killed DVC left half written", file=sys.stderr)
+    except LockError:
+        pass  # another DVC is at work and will say so
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
+
+
+def _end_at_interrupt() -> None:
+    """Has Ctrl-C end the pipeline; DVC ignores it while a stage runs, and `--keep-going` would start the next stage."""
+    from dvc.stage import run
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    run_command = run.cmd_run
+
+    def cmd_run(*arguments: Any, **options: Any) -> None:
+        try:
+            run_command(*arguments, **options)
+        except StageCmdFailedError as error:
+            if str(error).endswith(f"exited with {STOPPED}"):
+                raise KeyboardInterrupt from error
+            raise
+
+    run.cmd_run = cmd_run
 
 
 def _execution_order() -> list[str]:

@@ -31,9 +31,11 @@ def describe_os_error(error: OSError) -> str:
     advice = {
         errno.ENOSPC: "the disk is full: free some space and run again",
         errno.EDQUOT: "the disk quota is used up: free some space and run again",
+        errno.EFBIG: "the file grew larger than the system allows: raise the limit (`ulimit -f`) and run again",
         errno.EROFS: "the file system is read-only: choose another folder or remount it",
         errno.EACCES: "permission denied: check the folder's owner and mode",
         errno.EPERM: "not permitted: check the folder's owner and mode",
+        errno.ENOTDIR: "something on the way to it is a file, not a folder: move that away",
         errno.ENOENT: "no such file or folder",
     }.get(error.errno or 0)
     return f"{where}{advice or error}"

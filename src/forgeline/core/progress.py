@@ -21,6 +21,11 @@ def announce_stage(address: str) -> None:
     print(f"{place}{address}", file=sys.stderr, flush=True)
 
 
+def announce_resume(step: int) -> None:
+    """Says that training does not start from the beginning."""
+    print(f"  goes on from the checkpoint at step {step}", file=sys.stderr, flush=True)
+
+
 class ProgressBar:
     """What `progress` yields: call it with the work just done."""
 

@@ -30,7 +30,7 @@ from typing import Any, NoReturn
 from forgeline.core.errors import DataError, ForgelineError, StopRequested, describe_os_error
 from forgeline.core.params import Section
 from forgeline.core.pipeline import find_stage
-from forgeline.core.process import raise_on_stop_signals
+from forgeline.core.process import STOPPED, raise_on_stop_signals
 from forgeline.core.progress import announce_stage
 from forgeline.core.records import Counts as Counts
 from forgeline.core.storage import sha256_path, write_json
@@ -165,7 +165,7 @@ def command_line(main: Callable[..., None]) -> None:
     except ForgelineError as error:
         _fail(str(error), 1)
     except StopRequested as stop:
-        _fail(str(stop), 130)
+        _fail(str(stop), STOPPED)
     except OSError as error:
         _fail(describe_os_error(error), 1)
 
@@ -189,8 +189,8 @@ def _check_params_once() -> None:
     if stamp.exists() and stamp.read_text() == state:
         return
     check = subprocess.run([sys.executable, "-m", "forgeline.cli", "check", "--quiet"], env=_with_own_source())
-    if check.returncode != 0:
-        _fail("params.yaml is not valid, nothing was run", 1)
+    if check.returncode != 0:  # it has said what is wrong
+        sys.exit(1)
     stamp.parent.mkdir(parents=True, exist_ok=True)
     stamp.write_text(state)
 
@@ -217,9 +217,9 @@ def _remove(path: Path) -> None:
 
 
 def _replace(partial: Path, final: Path) -> None:
+    aside = final.with_name(f".{final.name}.replaced")
+    _remove(aside)  # a kill between the renames below leaves it
     if final.is_dir():  # a folder cannot be renamed over another: move the old one aside first
-        aside = final.with_name(f".{final.name}.replaced")
-        _remove(aside)
         final.rename(aside)
         partial.rename(final)
         shutil.rmtree(aside)

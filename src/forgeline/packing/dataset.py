@@ -16,7 +16,7 @@ class TokenDataset:
     """The windows of one split of a packed corpus.
 
     Window `i` holds `sequence_length + 1` ids: the model reads all but the last and predicts all but the first. The
-    last id of a window is the first of the next, so every token but the stream's first is predicted exactly once an epoch.
+    last id of a window is the first of the next, so every token but the stream's first is predicted once an epoch.
 
     Raises:
         DataError: The shard is missing, truncated or changed since it was packed.

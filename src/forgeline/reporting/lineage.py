@@ -3,7 +3,7 @@
 import difflib
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def lineage(path: Path, lock_file: Path = LOCK_FILE) -> list[LineageStep]:
         DataError: No stage in dvc.lock has such an output; the message names the nearest ones.
     """
     stages = locked_stages(lock_file)
-    maker = {out["path"]: name for name, entry in stages.items() for out in entry.get("outs", [])}
+    maker = {str(out["path"]): name for name, entry in stages.items() for out in entry.get("outs", [])}
     wanted = path.as_posix().rstrip("/")
     if wanted not in maker:
         near = difflib.get_close_matches(wanted, maker, n=5, cutoff=0.4)
@@ -73,8 +73,13 @@ def lineage(path: Path, lock_file: Path = LOCK_FILE) -> list[LineageStep]:
         name = queue.pop(0)
         if name not in steps:
             steps[name] = _step(name, stages[name], revisions[name])
-            queue += sorted({maker[dep.path] for dep in steps[name].inputs if dep.path in maker})
+            queue += sorted({maker[out] for dep in steps[name].inputs for out in _outputs_in(dep.path, maker)})
     return list(steps.values())
+
+
+def _outputs_in(path: str, outputs: Iterable[str]) -> list[str]:
+    """The outputs that a dependency on `path` reads: itself, or those in the folder it names."""
+    return [out for out in outputs if out == path or out.startswith(f"{path}/")]
 
 
 def locked_stages(lock_file: Path = LOCK_FILE) -> dict[str, dict[str, Any]]:
@@ -121,8 +126,9 @@ def lineage_tree(path: Path, steps: Sequence[LineageStep]) -> Tree:
             leaf = node.add(f"{artefact.path}  [dim]md5 {artefact.md5}[/dim]")
             for name, value in step.sources.get(artefact.path, {}).items():
                 leaf.add(f"[dim]{name}[/dim] {value}")
-            if artefact.path in by_output:
-                grow(leaf, by_output[artefact.path])
+            makers = {by_output[out].stage: by_output[out] for out in _outputs_in(artefact.path, by_output)}
+            for maker in makers.values():
+                grow(leaf, maker)
 
     grow(root, steps[0])
     return root
@@ -232,4 +238,4 @@ def _code_line(step: LineageStep) -> str:
 def _compact(values: object) -> str:
     if isinstance(values, Mapping):
         return "{" + ", ".join(f"{name}: {_compact(value)}" for name, value in values.items()) + "}"
-    return str(values)
+    return "null" if values is None else str(values)

@@ -18,7 +18,7 @@ from forgeline.text.funnel import DroppedRow, count_reasons, dropped_table
 
 @dataclass(frozen=True)
 class IngestResult:
-    """Documents of a source in its order, what was dropped (reasons `empty` and `over_limit`), and the counts of both."""
+    """Documents of a source in its order, what was dropped (reasons `empty`, `over_limit`), and the counts of both."""
 
     documents: pa.Table
     dropped: pa.Table

@@ -17,8 +17,9 @@ from forgeline.evaluation.scores import Score, bootstrap_interval, proportion
 from forgeline.model.params import ComputeParams
 from forgeline.tokenization.chat import render_prompt, stop_token_ids
 from forgeline.tokenization.loading import load_tokenizer
-from forgeline.training.loop.policy import HistoryRow, Judge, LogStep, Prompt, Sampler, train_policy
+from forgeline.training.loop.policy import HistoryRow, Judge, LogStep, train_policy
 from forgeline.training.loop.policy_loss import group_advantages
+from forgeline.training.loop.rollouts import Prompt, Sampler
 from forgeline.training.lora import load_plain, lora_config, name_parent
 from forgeline.training.order import record_order
 from forgeline.training.params.grpo import GrpoParams, RewardWeights

@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from forgeline.core.errors import StopRequested
 from forgeline.core.process import StopSignal
-from forgeline.core.progress import progress
+from forgeline.core.progress import announce_resume, progress
 from forgeline.packing.dataset import TokenDataset, WindowOrder
 from forgeline.training.loop.checkpoints import Checkpoints
 from forgeline.training.loop.objective import next_token_loss, require_finite, split_window
@@ -240,6 +240,7 @@ class _Run:
         torch.set_rng_state(saved["torch_generator"])
         self.step = saved["step"]
         self.history = saved["history"]
+        announce_resume(self.step)
 
     def _row(self, **values: float | None) -> HistoryRow:
         return {"step": self.step, **values}

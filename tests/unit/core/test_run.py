@@ -301,7 +301,7 @@ class TestParamsCheck:
                 self.enter()
             assert caught.value.code == 1
             assert len(calls) == expected_calls
-        assert "params.yaml is not valid, nothing was run" in capsys.readouterr().err
+        assert capsys.readouterr().err == ""  # the check itself has said what is wrong
         assert "metrics/work.json" not in content(repository)
 
 

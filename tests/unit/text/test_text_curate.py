@@ -120,6 +120,8 @@ def test_contamination_is_a_shared_run_of_words_of_prompt_or_choice() -> None:
     ]
     found = find_contaminated(texts, [first, second], 5)
     assert found == {0: first.sample_id, 2: second.sample_id}
+    assert find_contaminated(["red, blue and"], [sample("x y", "Red blue and")], 5), "3 of 5 words, as a whole"
+    assert not find_contaminated(["red, blue"], [sample("x y", "Red blue")], 5), "2 of 5 words are too few"
     assert find_contaminated(texts, [], 5) == {}
     assert find_contaminated([], [first], 5) == {}
 
@@ -130,11 +132,15 @@ def test_contamination_is_a_shared_run_of_words_of_prompt_or_choice() -> None:
     st.integers(1, 4),
 )
 def test_contamination_agrees_with_a_plain_search(texts: list[str], asked: list[str], size: int) -> None:
-    def runs(text: str) -> set[tuple[str, ...]]:
-        return {tuple(split_words(text)[place : place + size]) for place in range(len(split_words(text)) - size + 1)}
+    def runs(text: str, length: int) -> set[tuple[str, ...]]:
+        words = split_words(text)
+        return {tuple(words[place : place + length]) for place in range(len(words) - length + 1)}
 
-    wanted = set().union(*(runs(text) for text in asked)) if asked else set()
-    expected = [index for index, text in enumerate(texts) if runs(text) & wanted]
+    def shares(text: str, other: str) -> bool:
+        length = min(size, len(split_words(other)))  # a shorter text counts as a whole if at least half as long
+        return length >= size / 2 and bool(runs(text, length) & runs(other, length))
+
+    expected = [index for index, text in enumerate(texts) if any(shares(text, other) for other in asked)]
     assert list(find_contaminated(texts, [sample(text) for text in asked], size)) == expected
 
 

@@ -9,7 +9,7 @@ from forgeline.core.records import Conversation
 from forgeline.model.loading import load_model, save_model_files
 from forgeline.tokenization.chat import render_conversation, render_prompt
 from forgeline.training.grpo import Answers, compare, make_judge, train_grpo, verifiable_prompts
-from forgeline.training.loop.policy import Prompt
+from forgeline.training.loop.rollouts import Prompt
 from forgeline.training.params.grpo import RewardWeights
 from forgeline.training.rewards import exact_reward, format_reward
 

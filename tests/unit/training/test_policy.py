@@ -3,16 +3,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peft import get_peft_model
 from tests.unit.training.toys import LORA, OPTIMIZATION, Killed, killer
 
 from forgeline.core.errors import StopRequested
 from forgeline.model.loading import load_model
-from forgeline.training.loop.policy import Prompt, Sampler, _different, train_policy
+from forgeline.training.loop.policy import train_policy
 from forgeline.training.loop.policy_loss import (
-    Rollout,
+    Answer,
+    Group,
     clipped_loss,
     group_advantages,
     is_clipped,
@@ -20,6 +21,7 @@ from forgeline.training.loop.policy_loss import (
     per_token,
     token_logps,
 )
+from forgeline.training.loop.rollouts import Prompt, Sampler, copy_merged, group_answers, merged_copy
 from forgeline.training.lora import lora_config
 from forgeline.training.params.grpo import GrpoParams
 from forgeline.training.params.lora import LoraParams
@@ -119,30 +121,52 @@ def test_k3_divergence_is_an_unbiased_estimate_of_kl():
     torch.testing.assert_close(estimate, (policy * (policy / reference).log()).sum())
 
 
-def test_equal_answers_become_one_rollout_with_a_count():
-    group = _different(PROMPTS[0], [[7, 3], [8, 3], [7, 3]], [0.5, -1.0, 0.5])
-    assert group == [Rollout(PROMPTS[0].input_ids, (7, 3), 0.5, 2), Rollout(PROMPTS[0].input_ids, (8, 3), -1.0, 1)]
-    advantages, counts = per_token([*group, Rollout((2,), (9,), 2.0, 1)], torch.device("cpu"))
+def test_equal_answers_become_one_with_a_count():
+    group = group_answers((2, 50), [[7, 3], [8, 3], [7, 3]], [0.5, -1.0, 0.5])
+    assert group == Group((2, 50), [Answer((7, 3), 0.5, 2), Answer((8, 3), -1.0, 1)])
+    advantages, counts = per_token([group, Group((2,), [Answer((9,), 2.0, 1)])], torch.device("cpu"))
     assert advantages.tolist() == [0.5, 0.5, -1.0, -1.0, 2.0]
     assert counts.tolist() == [2, 2, 1, 1, 1]
 
 
-def test_token_logps_are_those_of_each_sequence_alone(model, compute):
-    rollouts = [
-        Rollout((2, 50), (60, 70, 3), 0, 1),
-        Rollout((2, 50, 51, 52, 53), (80,), 0, 1),
-        Rollout((2,), (9, 3), 0, 1),
-    ]
-    logps, entropy = token_logps(model, rollouts, 0.7, compute)
+TOKENS = st.lists(st.integers(0, 250), min_size=1, max_size=5).map(tuple)
+GROUPS = st.lists(
+    st.builds(Group, TOKENS, st.lists(TOKENS.map(lambda ids: Answer(ids, 0.0, 1)), min_size=1, max_size=4)),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(groups=GROUPS)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_token_logps_are_those_of_each_answer_alone(model, compute, groups):
+    logps, entropy = token_logps(model, groups, 0.7, compute)
     expected, entropies = [], []
-    for rollout in rollouts:
-        ids = [*rollout.prompt_ids, *rollout.output_ids]
-        rows = torch.log_softmax(model(torch.tensor([ids])).logits[0] / 0.7, dim=-1)
-        for position in range(len(rollout.prompt_ids), len(ids)):
-            expected.append(rows[position - 1, ids[position]])
-            entropies.append(torch.distributions.Categorical(logits=rows[position - 1]).entropy())
-    torch.testing.assert_close(logps, torch.stack(expected))
-    torch.testing.assert_close(entropy, torch.stack(entropies).detach())
+    for group in groups:
+        for answer in group.answers:
+            ids = [*group.prompt_ids, *answer.output_ids]
+            rows = torch.log_softmax(model(torch.tensor([ids])).logits[0] / 0.7, dim=-1)
+            for position in range(len(group.prompt_ids), len(ids)):
+                expected.append(rows[position - 1, ids[position]])
+                entropies.append(torch.distributions.Categorical(logits=rows[position - 1]).entropy())
+    torch.testing.assert_close(logps, torch.stack(expected), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(entropy, torch.stack(entropies).detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_the_merged_copy_answers_like_the_adapted_model(model, compute):
+    actor = merged_copy(model, compute)
+    for name, weights in model.named_parameters():
+        if "lora" in name:
+            weights.data.normal_(std=0.3)
+    copy_merged(model, actor)
+    ids = torch.tensor([[2, 50, 60, 70]])
+    with torch.no_grad():
+        torch.testing.assert_close(actor(ids).logits, model(ids).logits, rtol=1e-4, atol=1e-4)
+        with model.disable_adapter():
+            assert not torch.allclose(actor(ids).logits, model(ids).logits, atol=1e-2)
+    assert not any("lora" in name for name, _ in actor.named_parameters())
+    low = merged_copy(model, compute.model_copy(update={"precision": "bf16"}))
+    assert {weights.dtype for weights in low.parameters()} == {torch.bfloat16}
 
 
 def test_the_first_update_is_the_gradient_of_the_formula(model, train, compute):

@@ -13,32 +13,23 @@ that the ratio compares therefore come from the training forward pass, not from 
 """
 
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
-from peft.tuners.lora import LoraLayer
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from forgeline.core.errors import StopRequested
 from forgeline.core.process import StopSignal
-from forgeline.core.progress import progress
-from forgeline.inference.engine import generate
+from forgeline.core.progress import announce_resume, progress
 from forgeline.model.batches import batches_by_length, evaluation_mode
-from forgeline.model.compute import autocast
-from forgeline.model.params import ComputeParams
 from forgeline.training.loop.checkpoints import Checkpoints
 from forgeline.training.loop.objective import require_finite
 from forgeline.training.loop.optimizers import build_optimizers, clip_gradients, set_learning_rate_factor
 from forgeline.training.loop.policy_loss import (
-    Answer,
     Group,
     clipped_loss,
     is_clipped,
@@ -46,6 +37,7 @@ from forgeline.training.loop.policy_loss import (
     per_token,
     token_logps,
 )
+from forgeline.training.loop.rollouts import BATCH_TOKENS, Prompt, Sampler, copy_merged, group_answers, merged_copy
 from forgeline.training.loop.schedules import learning_rate_factor
 from forgeline.training.order import record_order
 from forgeline.training.params.grpo import GrpoParams
@@ -53,57 +45,10 @@ from forgeline.training.params.grpo import GrpoParams
 HistoryRow = dict[str, float | int | None]
 LogStep = Callable[[int, Mapping[str, float]], None]
 Advantage = Callable[[Tensor], Tensor]
-Judge = Callable[["Prompt", Sequence[int]], dict[str, float]]
+Judge = Callable[[Prompt, Sequence[int]], dict[str, float]]
 
-_BATCH_TOKENS = 8192  # padded tokens of one forward pass when sampling and when updating
 _KEPT_CHECKPOINTS = 2
 _BETAS = (0.9, 0.999)
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """Token ids up to the assistant's header, and the answer they are judged by."""
-
-    input_ids: tuple[int, ...]
-    reference: str
-
-
-@dataclass(frozen=True)
-class Sampler:
-    """How answers are drawn.
-
-    Attributes:
-        stop_token_ids: An answer ends with any of them.
-        pad_token_id: Fills shorter rows.
-        compute: Precision.
-    """
-
-    stop_token_ids: Sequence[int]
-    pad_token_id: int
-    compute: ComputeParams
-
-    def answer(
-        self,
-        model: PreTrainedModel | PeftModel,
-        prompts: Sequence[Prompt],
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        generator: torch.Generator | None,
-    ) -> list[list[int]]:
-        """Token ids of one answer to each prompt, the stop token included when there is one."""
-        with autocast(model.device, self.compute):
-            written = generate(
-                model,
-                [prompt.input_ids for prompt in prompts],
-                max_new_tokens=max_new_tokens,
-                stop_token_ids=self.stop_token_ids,
-                pad_token_id=self.pad_token_id,
-                temperature=temperature,
-                generator=generator,
-                batch_tokens=_BATCH_TOKENS,
-            )
-        return [generation.output_ids for generation in written]
 
 
 def train_policy(
@@ -269,13 +214,11 @@ class _Run:
         num_tokens = sum(answer.count * len(answer.output_ids) for group in groups for answer in group.answers)
         totals: dict[str, float] = {}
         self.model.train()
-        for rows in batches_by_length([group.length for group in groups], _BATCH_TOKENS):
+        for rows in batches_by_length([group.length for group in groups], BATCH_TOKENS):
             batch = [groups[row] for row in rows]
             logps, entropy = token_logps(self.model, batch, params.temperature, self.sampler.compute)
             parts = torch.split(logps.detach(), [group.num_answered for group in batch])
-            old_logps = torch.cat(
-                [part if old[row] is None else old[row] for row, part in zip(rows, parts, strict=True)]
-            )
+            old_logps = torch.cat([_or_else(old[row], part) for row, part in zip(rows, parts, strict=True)])
             advantages, counts = per_token(batch, logps.device)
             divergence = k3_divergence(logps, torch.cat([reference[row] for row in rows]))
             loss = clipped_loss(logps, old_logps, advantages, params.clip_range) + params.kl_coefficient * divergence
@@ -295,7 +238,7 @@ class _Run:
         """Log-probabilities of the answered tokens of each group, by the model as it is."""
         result: list[Tensor] = [torch.empty(0)] * len(groups)
         with evaluation_mode(self.model):
-            for rows in batches_by_length([group.length for group in groups], _BATCH_TOKENS):
+            for rows in batches_by_length([group.length for group in groups], BATCH_TOKENS):
                 batch = [groups[row] for row in rows]
                 logps, _ = token_logps(self.model, batch, self.params.temperature, self.sampler.compute)
                 parts = torch.split(logps, [group.num_answered for group in batch])
@@ -324,6 +267,7 @@ class _Run:
         torch.set_rng_state(saved["torch_generator"])
         self.step = saved["step"]
         self.history = saved["history"]
+        announce_resume(self.step)
 
     def _warn_equal(self) -> None:
         if not self.warned:
@@ -334,26 +278,5 @@ class _Run:
         self.warned = True
 
 
-def group_answers(prompt_ids: tuple[int, ...], answers: Sequence[Sequence[int]], advantages: Sequence[float]) -> Group:
-    """The different answers to a prompt in the order of their first occurrence, each with its number of copies."""
-    keys = [tuple(answer) for answer in answers]
-    return Group(prompt_ids, [Answer(key, advantages[keys.index(key)], count) for key, count in Counter(keys).items()])
-
-
-def merged_copy(model: PeftModel, compute: ComputeParams) -> PreTrainedModel:
-    """A model without adapter to sample from; `copy_merged` fills it."""
-    copy = deepcopy(model.get_base_model())
-    for name, module in model.get_base_model().named_modules():
-        if isinstance(module, LoraLayer):
-            parent, _, child = name.rpartition(".")
-            setattr(copy.get_submodule(parent), child, deepcopy(module.get_base_layer()))
-    return copy.to(torch.bfloat16 if compute.precision == "bf16" else torch.float32).eval()
-
-
-@torch.no_grad()
-def copy_merged(model: PeftModel, target: PreTrainedModel) -> None:
-    """Writes W + (alpha / r) B A of every adapted layer of `model` into the layer of the same name of `target`."""
-    for name, module in model.get_base_model().named_modules():
-        if isinstance(module, LoraLayer):
-            merged = module.get_base_layer().weight + module.get_delta_weight("default")
-            target.get_submodule(name).weight.copy_(merged)
+def _or_else(value: Tensor | None, otherwise: Tensor) -> Tensor:
+    return otherwise if value is None else value

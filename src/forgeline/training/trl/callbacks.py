@@ -10,7 +10,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from forgeline.core.errors import ForgelineError
 from forgeline.core.process import StopSignal
-from forgeline.core.progress import ProgressBar
+from forgeline.core.progress import ProgressBar, announce_resume
 
 LogStep = Callable[[int, Mapping[str, float]], None]
 Evaluate = Callable[[torch.nn.Module], dict[str, float]]
@@ -32,6 +32,8 @@ class CurveCallback(TrainerCallback):  # type: ignore[misc]  # transformers is n
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Moves the bar to where a resumed run goes on."""
+        if state.global_step:
+            announce_resume(state.global_step)
         self._bar(state.global_step * self._batch_size)
 
     def on_log(
