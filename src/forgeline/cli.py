@@ -46,10 +46,10 @@ def preset(name: Annotated[str, typer.Argument(help="default, smoke, ...")]) -> 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def repro(context: typer.Context) -> None:
     """Run `dvc repro` (any arguments are passed on), then show the leaderboard and where the report is."""
-    from forgeline.check import check as check_params
+    from forgeline.core.run import check_params_once
     from forgeline.repro import announce_result, reproduce
 
-    check_params()
+    check_params_once()
     start = time.monotonic()
     status, num_run = reproduce(context.args)
     announce_result(status, num_run, time.monotonic() - start)

@@ -17,7 +17,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent() -> None:
-    """Has this process receive SIGTERM when its parent, or the DVC above it, dies (Linux only; elsewhere nothing is done).
+    """Has this process receive SIGTERM when its parent, or the DVC above it, dies (Linux only).
 
     DVC does not pass SIGTERM on, and nothing can after `kill -9`: without this a training run outlives its pipeline.
     Most shells replace themselves by the one command they are given, so the parent is DVC and the kernel sees to it.

@@ -73,7 +73,7 @@ class StageRun:
         self._scratch: Path | None = None
 
     def __enter__(self) -> "StageRun":
-        _check_params_once()
+        check_params_once()
         announce_stage(self.address)
         return self
 
@@ -118,8 +118,8 @@ class StageRun:
         return self._scratch
 
     def fingerprint(self) -> str:
-        """SHA-256 of everything that decides the outputs: parameters, and content of inputs and code."""
-        text = json.dumps([self.address, self.params, self._deps()], sort_keys=True)
+        """SHA-256 of everything that decides the outputs: parameters, content of inputs and code, library versions."""
+        text = json.dumps([self.address, self.params, self._deps(), _environment()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def write_lineage(self, model: Path, **extra: Any) -> None:
@@ -179,7 +179,7 @@ def _repository_root() -> Path:
     return Path(os.environ.get("DVC_ROOT", "."))
 
 
-def _check_params_once() -> None:
+def check_params_once() -> None:
     """Validates the whole params.yaml before the first stage that sees it, so that a typo costs no training.
 
     In a process of its own: importing every section's model here would make every stage depend on all of them.

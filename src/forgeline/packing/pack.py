@@ -76,7 +76,7 @@ def _facts(documents: pa.Table, num_tokens: int, params: PackParams, shard: Path
     if num_windows == 0:
         raise DataError(
             f"the {split} documents hold {num_tokens} tokens, less than one window: lower pack.sequence_length "
-            f"({params.sequence_length}), add text, or raise curate.{split}_fraction"
+            f"({params.sequence_length}), add text, or give the split a larger share in `curate`"
         )
     return ShardFacts(
         num_documents=documents.num_rows,

@@ -52,7 +52,7 @@ def _cell(row: Row, column: Column, best: float | None) -> str:
     value = _short(score["value"], column.digits)
     if score["value"] == best:
         value = f"[bold]{value}[/bold]"
-    interval = f"{_short(score['low'], 2)}–{_short(score['high'], 2)}"
+    interval = f"{_short(score['low'], 2)}…{_short(score['high'], 2)}"
     return f"{arrow(row, column)}{value}\n[dim]{interval}[/dim]"
 
 

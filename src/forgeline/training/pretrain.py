@@ -129,9 +129,9 @@ class _Run:
         self.order = WindowOrder(len(train), params.seed)
         self.step = 0
         self.history: list[HistoryRow] = []
-        self._saved = checkpoints.load_latest()
-        if self._saved is not None:
-            model.load_state_dict(self._saved["model"])
+        saved = checkpoints.load_latest()
+        if saved is not None:
+            model.load_state_dict(saved["model"])
         self.model: nn.Module = accelerator.prepare(model)
         self.optimizers: list[Optimizer] = [
             accelerator.prepare(optimizer)
@@ -144,8 +144,8 @@ class _Run:
                 weight_decay=params.weight_decay,
             )
         ]
-        if self._saved is not None:
-            self._restore(self._saved)
+        if saved is not None:
+            self._restore(saved)
         else:
             self.history.append(self._row(train_loss=None, learning_rate=None, validation_loss=self.validation_loss()))
 

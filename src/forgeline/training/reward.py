@@ -19,7 +19,6 @@ from forgeline.core.records import PreferencePair
 from forgeline.core.run import Counts
 from forgeline.evaluation.scores import proportion
 from forgeline.model.batches import batches_by_length, evaluation_mode
-from forgeline.model.compute import autocast
 from forgeline.tokenization.loading import load_tokenizer
 from forgeline.training.lora import load_plain
 from forgeline.training.params.reward import RewardParams
@@ -89,7 +88,8 @@ def train_reward(
 
 def scalar_head(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
     """A sequence classifier with the backbone of a causal model and one new random output."""
-    config = model.config.__class__.from_dict({**model.config.to_dict(), "num_labels": 1})
+    values = {key: value for key, value in model.config.to_dict().items() if key not in ("id2label", "label2id")}
+    config = model.config.__class__.from_dict({**values, "num_labels": 1})
     config.pad_token_id = tokenizer.pad_token_id  # tells it which token of a padded row is the last
     torch.manual_seed(seed)
     classifier = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
@@ -107,10 +107,13 @@ def reward_margins(model: torch.nn.Module, pairs: Sequence[RenderedPair], contex
 
 @torch.no_grad()
 def sequence_rewards(model: PreTrainedModel, sequences: Sequence[Sequence[int]], context: Context) -> Tensor:
-    """The reward of each sequence [len(sequences)], in float64 on the CPU."""
+    """The reward of each sequence [len(sequences)], in float64 on the CPU.
+
+    Without autocast: rewards closer than bfloat16 resolves would count as ties, and a tie is not right.
+    """
     rewards = torch.zeros(len(sequences), dtype=torch.float64)
     pad = model.config.pad_token_id
-    with evaluation_mode(model), autocast(context.device, context.compute):
+    with evaluation_mode(model):
         for rows in batches_by_length([len(sequence) for sequence in sequences], _BATCH_TOKENS):
             longest = len(sequences[rows[0]])
             ids = [[*sequences[row], *[pad] * (longest - len(sequences[row]))] for row in rows]

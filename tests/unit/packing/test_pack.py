@@ -91,7 +91,7 @@ def test_less_than_a_window_names_the_knobs(byte_tokenizer, tmp_path: Path) -> N
         write(["abc"], byte_tokenizer, tmp_path, sequence_length=5)
     assert str(caught.value) == (
         "the train documents hold 5 tokens, less than one window: lower pack.sequence_length (5), add text, or raise "
-        "curate.train_fraction"
+        "larger share in `curate`"
     )
 
 

@@ -55,5 +55,5 @@ def test_the_terminal_shows_values_intervals_and_baselines(repository: Path) -> 
     console.print(leaderboard_table(collect_rows(METRICS, ["base", "sft"], {}, [])))
     text = console.export_text()
     assert ".750" in text
-    assert ".65–.85" in text
+    assert ".65….85" in text
     assert "trigram" in text
