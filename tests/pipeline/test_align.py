@@ -1,6 +1,7 @@
 """align: adapters on models/sft, what they claim computed once more with peft and transformers."""
 
 import math
+from statistics import mean, stdev
 
 import pytest
 import torch
@@ -47,13 +48,16 @@ def test_dpo_margins_are_those_of_plain_peft(smoke: Clone) -> None:
     for row in rows(smoke, "data/preferences/validation.parquet"):
         chats = [answered(tokenizer, row["prompt"], row[name]) for name in ("chosen", "rejected")]
         if max(len(ids) for ids, _ in chats) <= knobs["max_length"]:
-            policy = [-nll(model, ids, first) for ids, first in chats]
+            policy = [-nll(model, ids, first, "bf16") for ids, first in chats]
             with model.disable_adapter():
-                reference = [-nll(model, ids, first) for ids, first in chats]
+                reference = [-nll(model, ids, first, "bf16") for ids, first in chats]
             found.append(knobs["beta"] * ((policy[0] - policy[1]) - (reference[0] - reference[1])))
     scores = smoke.metrics("align/dpo")["validation"]
     assert scores["reward_margin"]["n"] == scores["reward_accuracy"]["n"] == len(found)
-    assert scores["reward_margin"]["value"] == pytest.approx(sum(found) / len(found), abs=5e-3)
+    assert scores["reward_margin"]["value"] == pytest.approx(mean(found), abs=5e-4)
+    half_width = (scores["reward_margin"]["high"] - scores["reward_margin"]["low"]) / 2
+    assert half_width == pytest.approx(1.96 * stdev(found) / len(found) ** 0.5, rel=0.25)
+    assert scores["reward_accuracy"]["value"] == mean(margin > 0 for margin in found)
 
 
 def test_dpo_pairs_that_do_not_fit_are_counted(smoke: Clone) -> None:

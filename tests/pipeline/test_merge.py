@@ -34,7 +34,7 @@ def test_merged_logits_are_those_of_plain_peft(smoke: Clone, method: str) -> Non
 
 @pytest.mark.parametrize("method", METHODS)
 def test_merged_weights_are_the_parents_plus_the_update(smoke: Clone, method: str) -> None:
-    """W + α/r · B A for the adapted matrices, W for the rest."""
+    """W + alpha / r * B A for the adapted matrices, W for the rest."""
     lora = params(smoke)["align"][method]["lora"]
     update = load_file(smoke.root / "models" / f"{method}_adapter" / "adapter_model.safetensors")
     parent = load_file(smoke.root / "models" / "sft" / "model.safetensors")

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from typing import Any
 
@@ -64,8 +65,12 @@ def test_it_shows_curves_the_funnel_the_lineage_and_answers(smoke: Clone, page: 
     for stage in smoke.lock():
         if stage.partition("@")[0] not in ("report", "register"):
             assert stage.partition("@")[0] in page.text, stage
-    for reason in smoke.metrics("instructions")["records"]["dropped"]:
-        assert reason in page.text or reason.replace("_", " ") in page.text
+    for names in (("ingest/hpo_terms", "ingest/hpo_diseases"), ("clean/hpo_terms", "clean/hpo_diseases"), ("curate",)):
+        dropped = Counter[str]()
+        for name in names:
+            dropped.update(smoke.metrics(name)["records"]["dropped"])
+        for reason, number in dropped.items():
+            assert f"{reason.replace('_', ' ')} {number:,}" in page.text
     prompts = [row["prompt"] for row in samples(smoke, "sft") if row["task"] == "organ_system"]
     shown = [prompt for prompt in prompts if prompt.split("\n")[1].removesuffix("<|im_end|>") in page.text]
     assert len(shown) == params(smoke)["report"]["samples_per_task"]

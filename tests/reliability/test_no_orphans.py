@@ -22,7 +22,7 @@ STAYING_SHELL = '#!/bin/bash\n/bin/bash "$@"\nexit $?\n'  # waits for the comman
 def long_training(smoke: Clone, tmp_path: Path) -> Clone:
     """A copy whose pretraining takes seconds."""
     clone = copy_of(smoke, tmp_path / "copy")
-    clone.set_params(pretrain__num_steps=120, pretrain__checkpoint_every_steps=10)
+    clone.set_params(pretrain__num_steps=60, pretrain__checkpoint_every_steps=10)
     return clone
 
 
@@ -54,7 +54,7 @@ def test_training_does_not_outlive_dvc(
         os.kill(dvc.pid, number)  # DVC alone
         assert wait_until(lambda: dvc.poll() is not None and not processes_in(clone.root), 5), processes_in(clone.root)
     step = checkpoint_step(clone, "pretrain")
-    assert 10 <= step < 120
+    assert 10 <= step < 60
     if name != "staying":
         rerun = clone.forgeline("repro", "--single-item", "pretrain", FORGELINE_TRACKING="off")
         assert f"goes on from the checkpoint at step {step}" in rerun.stderr
@@ -73,7 +73,7 @@ def test_ctrl_c_ends_the_pipeline_with_a_line_and_a_checkpoint(long_training: Cl
     assert f"forgeline: stopped: checkpoint at step {step} saved" in printed
     assert "Traceback" not in printed
     assert "Running stage 'preferences'" not in printed
-    assert 10 <= step < 120
+    assert 10 <= step < 60
 
 
 def test_ctrl_c_while_a_stage_is_still_importing_is_one_line(smoke: Clone, tmp_path: Path) -> None:

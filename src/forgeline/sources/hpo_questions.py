@@ -48,6 +48,11 @@ def single_system_terms(ontology: Ontology) -> dict[str, str]:
     return {key: systems[0] for key, systems in found.items() if len(systems) == 1}
 
 
+def unrelated(ontology: Ontology, first: str, second: str) -> bool:
+    """Whether two terms have no organ system in common."""
+    return not set(ontology.systems_of(first)) & set(ontology.systems_of(second))
+
+
 def boxed(answer: str) -> str:
     r"""The answer as it is to be written, for example `\boxed{Eye}`."""
     return f"\\boxed{{{answer}}}"
@@ -121,13 +126,13 @@ class _Builder:
         return unit_hash(key, self.seed)
 
     def _kinds(self, split: Split) -> list[_Kind]:
-        """One kind for every term of the split that has a suitable one, relatives side by side."""
+        """One kind for every term of the split that has a suitable one, in an order by hash."""
         chosen = []
         for key in self.ontology.terms:
             kinds = self._suitable_kinds(key) if self.splits[key] == split else []
             if kinds:
                 chosen.append(_Kind(key, kinds[int(self._hash(f"kind:{key}") * len(kinds))]))
-        return sorted(chosen, key=lambda pair: (self.ontology.path(pair.kind), self._hash(f"order:{pair.term}")))
+        return sorted(chosen, key=lambda pair: self._hash(f"order:{pair.term}"))
 
     def _suitable_kinds(self, key: str) -> list[str]:
         """Terms above it that are in training, below the organ systems (those are a task of their own)."""
@@ -142,13 +147,8 @@ class _Builder:
         return sorted(kind for kind in above - general if self.splits[kind] == "train")
 
     def _wrong_for_each_other(self, first: _Kind, second: _Kind) -> bool:
-        above_first, above_second = self.ontology.ancestors(first.term), self.ontology.ancestors(second.term)
-        return (
-            second.kind not in above_first
-            and first.kind not in above_second
-            and second.kind != first.term
-            and first.kind != second.term
-        )
+        """Terms share no organ system with each other's kind: relatives' kinds were not learnable at this size."""
+        return unrelated(self.ontology, first.term, second.kind) and unrelated(self.ontology, second.term, first.kind)
 
     def _is_a_block(self, first: _Kind, second: _Kind) -> list[Question]:
         asked = [(first, first, YES), (first, second, NO), (second, second, YES), (second, first, NO)]

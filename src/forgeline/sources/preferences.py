@@ -1,7 +1,7 @@
 """Preference pairs about ontology terms: two answers to one question, of which one is right.
 
-Half of each split asks for a definition, with a sibling's definition as the wrong answer, half for the organ system,
-with another system as the wrong answer. Terms are taken two by two and lend each other their answers, so every answer
+Half of each split asks for a definition, with that of a term of another organ system as the wrong answer, half for the
+organ system, with another system as the wrong answer. Terms are taken two by two and lend each other their answers, so every answer
 is chosen as often as it is rejected and can only be judged together with its question. Both terms of two are of the
 same split, so no answer of a test pair occurs in a training pair as the definition of its term.
 """
@@ -17,7 +17,7 @@ from forgeline.core.params import Section
 from forgeline.core.records import PreferencePair
 from forgeline.core.run import Counts
 from forgeline.sources.hpo import Ontology, load_ontology
-from forgeline.sources.hpo_questions import DEFINITION, ORGAN_SYSTEM, boxed, single_system_terms
+from forgeline.sources.hpo_questions import DEFINITION, ORGAN_SYSTEM, boxed, single_system_terms, unrelated
 from forgeline.sources.hpo_split import HpoParams, split_terms
 from forgeline.sources.pairing import swap_pairs
 from forgeline.sources.questions import user
@@ -71,7 +71,7 @@ def build_preferences(descriptor: Path, params: PreferenceParams, hpo: HpoParams
     num_built = 0
     for split in SPLITS:
         tasks = {
-            "definition": _definitions(ontology, splits, split),
+            "definition": _definitions(ontology, splits, split, params.seed),
             "organ_system": _systems(ontology, splits, split, params.seed),
         }
         num_built += sum(2 * len(twos) for twos in tasks.values())
@@ -82,14 +82,19 @@ def build_preferences(descriptor: Path, params: PreferenceParams, hpo: HpoParams
     return PreferenceResult(kept, counts, _per_task(kept))
 
 
-def _definitions(ontology: Ontology, splits: Mapping[str, Split], split: Split) -> list[tuple[_Answered, _Answered]]:
-    """Siblings of a split two by two that have different definitions."""
-    families: dict[tuple[str, ...], list[_Answered]] = {}
-    for term in ontology.terms.values():
-        if splits[term.term_id] == split and term.definition:
-            item = _Answered(term.term_id, DEFINITION.format(x=term.name), term.definition)
-            families.setdefault(ontology.path(term.term_id)[:-1], []).append(item)
-    return [two for family in families.values() for two in swap_pairs(family, _different)]
+def _definitions(
+    ontology: Ontology, splits: Mapping[str, Split], split: Split, seed: int
+) -> list[tuple[_Answered, _Answered]]:
+    """Terms of a split with definitions, two by two, with no organ system in common."""
+    items = [
+        _Answered(term.term_id, DEFINITION.format(x=term.name), term.definition)
+        for term in ontology.terms.values()
+        if splits[term.term_id] == split and term.definition and ontology.systems_of(term.term_id)
+    ]
+    return swap_pairs(
+        sorted(items, key=lambda item: unit_hash(f"order:{item.term}", seed)),
+        lambda first, second: unrelated(ontology, first.term, second.term),
+    )
 
 
 def _systems(

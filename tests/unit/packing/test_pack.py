@@ -90,8 +90,8 @@ def test_less_than_a_window_names_the_knobs(byte_tokenizer, tmp_path: Path) -> N
     with pytest.raises(DataError) as caught:
         write(["abc"], byte_tokenizer, tmp_path, sequence_length=5)
     assert str(caught.value) == (
-        "the train documents hold 5 tokens, less than one window: lower pack.sequence_length (5), add text, or raise "
-        "larger share in `curate`"
+        "the train documents hold 5 tokens, less than one window: lower pack.sequence_length (5), add text, or give "
+        "the split a larger share in `curate`"
     )
 
 

@@ -165,9 +165,12 @@ def newest_checkpoint(scratch: Path) -> Path | None:
 
 
 def history_rows(log_history: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> list[HistoryRow]:
-    """One row a step, from what the Trainer logged and what `ValidationCallback` added; None where not measured."""
+    """One row a step, from what the Trainer logged and what `ValidationCallback` added; None where not measured.
+
+    The latter's columns come in alphabetical order: a resumed run reads them from the Trainer's state, where keys are sorted.
+    """
     steps: dict[int, HistoryRow] = {}
-    validated: list[str] = []
+    validated: set[str] = set()
     for entry in log_history:
         if "loss" in entry:
             figures = {ours: entry[theirs] for theirs, ours in columns.items()}
@@ -175,9 +178,9 @@ def history_rows(log_history: Sequence[Mapping[str, Any]], columns: Mapping[str,
             continue
         else:
             figures = {key: value for key, value in entry.items() if key != "step"}
-            validated += [key for key in figures if key not in validated]
+            validated |= figures.keys()
         steps.setdefault(entry["step"], {}).update(figures)
-    names = [*columns.values(), *validated]
+    names = [*columns.values(), *sorted(validated)]
     return [{"step": step, **{name: steps[step].get(name) for name in names}} for step in sorted(steps)]
 
 
