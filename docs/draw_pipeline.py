@@ -40,7 +40,7 @@ LEFT_BOXES = [
     ("model", "reward", ["pairwise reward model"], 9, 9),
 ]
 RIGHT_BOXES = [
-    ("proof", "baseline", ["n-gram model to beat"], 4, 4),
+    ("proof", "holdout, baseline", ["documents to score, n-gram"], 4, 4),
     (
         "proof",
         "evaluate@model",

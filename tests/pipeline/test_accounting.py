@@ -56,7 +56,9 @@ def test_documents_get_lost_between_no_two_stages(smoke: Clone) -> None:
     sizes = {split: len(rows(smoke, f"data/curate/{split}.parquet")) for split in SPLITS}
     assert records(smoke, "tokenizer")["in"] == sizes["train"]
     assert records(smoke, "pack")["in"] == sizes["train"] + sizes["validation"]
-    assert records(smoke, "baseline")["in"] == sizes["test"]
+    assert records(smoke, "holdout")["in"] == sizes["test"]
+    held_out = len(rows(smoke, "data/holdout/documents.parquet"))
+    assert records(smoke, "baseline")["in"] == records(smoke, "holdout")["out"] == held_out
     assert records(smoke, "pretrain")["in"] == smoke.metrics("pack")["train"]["num_windows"]
 
 
@@ -78,7 +80,7 @@ def test_every_held_out_sample_is_scored_or_left_out_for_a_reason(smoke: Clone, 
     assert counts["in"] == held_out
     assert counts["out"] == len(samples(smoke, model))
     limit = params(smoke)["evaluate"]["scoring"]["max_documents"]
-    assert counts["dropped"] == {"beyond_max_documents": len(rows(smoke, "data/curate/test.parquet")) - limit}
+    assert counts["dropped"] == {"beyond_max_documents": documents - limit}
 
 
 def test_the_report_and_the_registry_count_what_they_read(smoke: Clone) -> None:

@@ -33,7 +33,7 @@ def test_bits_per_byte_by_an_independent_witten_bell(smoke: Clone) -> None:
         return (counts[token] + len(counts) * shorter) / (totals[past] + len(counts))
 
     encoder = Tokenizer.from_file(str(smoke.root / "models" / "tokenizer" / "tokenizer.json"))
-    texts = [row["text"] for row in rows(smoke, "data/curate/test.parquet")]
+    texts = [row["text"] for row in rows(smoke, "data/holdout/documents.parquet")]
     nats = 0.0
     for text in texts:
         ids = [END, *encoder.encode(text, add_special_tokens=False).ids, END]

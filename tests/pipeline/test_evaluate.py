@@ -38,7 +38,7 @@ def test_every_question_is_answered_once(smoke: Clone, model: str) -> None:
         assert [row["sample_id"] for row in of_task(smoke, model, task)] == asked
     pairs = [row["pair_id"] for row in rows(smoke, "data/preferences/test.parquet")]
     assert [row["sample_id"] for row in of_task(smoke, model, "preference")] == pairs
-    documents = [row["doc_id"] for row in rows(smoke, "data/curate/test.parquet")]
+    documents = [row["doc_id"] for row in rows(smoke, "data/holdout/documents.parquet")]
     scored = [row["sample_id"] for row in of_task(smoke, model, "perplexity")]
     assert len(set(scored)) == len(scored) == params(smoke)["evaluate"]["scoring"]["max_documents"]
     assert set(scored) <= set(documents)

@@ -1,6 +1,10 @@
 """The errors a user can mend: each says what is wrong, where, and what to do."""
 
+import errno
+import re
 from pathlib import Path
+
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 class ForgelineError(Exception):
@@ -25,8 +29,6 @@ class StopRequested(BaseException):
 
 def describe_os_error(error: OSError) -> str:
     """One line a user can act on, from an operating-system error of reading or writing."""
-    import errno
-
     where = f"cannot use {Path(error.filename)}: " if isinstance(error.filename, str) else ""
     advice = {
         errno.ENOSPC: "the disk is full: free some space and run again",
@@ -39,3 +41,23 @@ def describe_os_error(error: OSError) -> str:
         errno.ENOENT: "no such file or folder",
     }.get(error.errno or 0)
     return f"{where}{advice or error}"
+
+
+def write_failure(error: BaseException) -> OSError | None:
+    """The system's refusal to write (a full disk, say) behind a library's exception, or None if it is anything else.
+
+    Rust libraries (safetensors, tokenizers) only quote it in their text. `torch.save` raises a RuntimeError of its own
+    while the OSError is on its way, and when it opened the file itself says no more than that writing failed.
+    """
+    chain: BaseException | None = error
+    while chain is not None:
+        quoted = re.search(r"\(os error (\d+)\)", str(chain))
+        number = chain.errno if isinstance(chain, OSError) else int(quoted[1]) if quoted else None
+        if number in _CANNOT_WRITE:
+            return chain if isinstance(chain, OSError) else OSError(number, str(chain))
+        chain = chain.__cause__ or chain.__context__
+    if isinstance(error, RuntimeError) and re.search(
+        r"PytorchStreamWriter failed|unexpected pos \d+ vs \d+", str(error)
+    ):
+        return OSError(f"PyTorch could not finish writing a file ({error}): free some disk space and run again")
+    return None

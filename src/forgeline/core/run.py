@@ -27,7 +27,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
-from forgeline.core.errors import DataError, ForgelineError, StopRequested, describe_os_error
+from forgeline.core.errors import DataError, ForgelineError, StopRequested, describe_os_error, write_failure
 from forgeline.core.params import Section
 from forgeline.core.pipeline import find_stage
 from forgeline.core.process import STOPPED, raise_on_stop_signals
@@ -168,6 +168,11 @@ def command_line(main: Callable[..., None]) -> None:
         _fail(str(stop), STOPPED)
     except OSError as error:
         _fail(describe_os_error(error), 1)
+    except Exception as error:  # a bug keeps its traceback; a full disk in the words of some library does not
+        refusal = write_failure(error)
+        if refusal is None:
+            raise
+        _fail(describe_os_error(refusal), 1)
 
 
 def _fail(message: str, status: int) -> NoReturn:

@@ -49,7 +49,6 @@ class Ontology:
     def __init__(self, terms: Iterable[Term]) -> None:
         self.terms = {term.term_id: term for term in terms}
         self._ancestors: dict[str, frozenset[str]] = {}
-        self._paths: dict[str, tuple[str, ...]] = {}
 
     @cached_property
     def children(self) -> dict[str, list[str]]:
@@ -77,14 +76,6 @@ class Ontology:
         """Short names of the organ systems that a term lies in, sorted; an organ system lies in itself."""
         above = {term_id, *self.ancestors(term_id)}
         return sorted(name for key, name in self.organ_systems.items() if key in above)
-
-    def path(self, term_id: str) -> tuple[str, ...]:
-        """Ids from the root down to the term along first parents: sorting by it puts relatives side by side."""
-        if term_id not in self._paths:
-            parents = self.terms[term_id].parents
-            above = self.path(min(parents)) if parents else ()
-            self._paths[term_id] = (*above, term_id)
-        return self._paths[term_id]
 
     def siblings(self, term_id: str) -> list[str]:
         """Ids of the other children of its parents, sorted."""

@@ -1,9 +1,9 @@
 """Preference pairs about ontology terms: two answers to one question, of which one is right.
 
 Half of each split asks for a definition, with that of a term of another organ system as the wrong answer, half for the
-organ system, with another system as the wrong answer. Terms are taken two by two and lend each other their answers, so every answer
-is chosen as often as it is rejected and can only be judged together with its question. Both terms of two are of the
-same split, so no answer of a test pair occurs in a training pair as the definition of its term.
+organ system, with another system as the wrong answer. Terms are taken two by two and lend each other their answers, so
+every answer is chosen as often as it is rejected and can only be judged together with its question. Both terms of two
+are of the same split, so no answer of a test pair occurs in a training pair as the definition of its term.
 """
 
 from collections.abc import Mapping

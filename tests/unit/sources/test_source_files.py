@@ -24,7 +24,8 @@ def test_jsonl_takes_one_field_and_keeps_blank_texts_for_the_count(tmp_path) -> 
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "One."}\n\n{"text": " ", "n": 1}\n{"text": "Zwei \\u00e4"}', encoding="utf-8")
     assert jsonl_documents(path, "text") == ["One.", " ", "Zwei ä"]
-    result = ingest("mine", path, SourceParams(kind="jsonl", path=str(path), text_field="text", max_documents=None), HPO)
+    params = SourceParams(kind="jsonl", path=str(path), text_field="text", max_documents=None)
+    result = ingest("mine", path, params, HPO)
     assert result.documents["text"].to_pylist() == ["One.", "Zwei ä"]
     assert result.documents["source"].to_pylist() == ["mine", "mine"]
     assert result.counts.as_json() == {"in": 3, "out": 2, "dropped": {"empty": 1}}

@@ -167,7 +167,7 @@ def newest_checkpoint(scratch: Path) -> Path | None:
 def history_rows(log_history: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> list[HistoryRow]:
     """One row a step, from what the Trainer logged and what `ValidationCallback` added; None where not measured.
 
-    The latter's columns come in alphabetical order: a resumed run reads them from the Trainer's state, where keys are sorted.
+    The latter's columns are in alphabetical order: a resumed run reads them from the Trainer's state, sorted.
     """
     steps: dict[int, HistoryRow] = {}
     validated: set[str] = set()
