@@ -40,7 +40,7 @@ LEFT_BOXES = [
     ("model", "reward", ["pairwise reward model"], 9, 9),
 ]
 RIGHT_BOXES = [
-    ("proof", "holdout, baseline", ["documents to score, n-gram"], 4, 4),
+    ("proof", "holdout", ["baseline: n-gram to beat"], 4, 4),
     (
         "proof",
         "evaluate@model",

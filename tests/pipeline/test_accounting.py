@@ -74,10 +74,9 @@ def test_conversations_and_pairs_get_lost_between_no_two_stages(smoke: Clone) ->
 @pytest.mark.parametrize("model", EVALUATED)
 def test_every_held_out_sample_is_scored_or_left_out_for_a_reason(smoke: Clone, model: str) -> None:
     counts = records(smoke, f"evaluate/{model}")
-    held_out = sum(
-        len(rows(smoke, f"data/{stage}/test.parquet")) for stage in ("curate", "instructions", "preferences")
-    )
-    assert counts["in"] == held_out
+    documents = len(rows(smoke, "data/holdout/documents.parquet"))
+    asked = sum(len(rows(smoke, f"data/{stage}/test.parquet")) for stage in ("instructions", "preferences"))
+    assert counts["in"] == documents + asked
     assert counts["out"] == len(samples(smoke, model))
     limit = params(smoke)["evaluate"]["scoring"]["max_documents"]
     assert counts["dropped"] == {"beyond_max_documents": documents - limit}

@@ -41,7 +41,7 @@ def test_a_second_run_runs_nothing(finished: Clone) -> None:
     assert "Running stage" not in printed
     assert "0 stages changed" in printed
     assert (finished.root / "dvc.lock").read_bytes() == before
-    assert finished.run("git", "status", "--porcelain").stdout == ""
+    assert finished.run("git", "status", "--porcelain", "dvc.lock", "metrics", "params.yaml").stdout == ""
 
 
 def test_a_learning_rate_affects_its_stage_and_what_follows_alone(finished: Clone) -> None:

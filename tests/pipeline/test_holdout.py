@@ -10,8 +10,12 @@ from tests.pipeline.outputs import EVALUATED, params, rows, samples
 pytestmark = pytest.mark.slow
 
 
+def words_of(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
+
+
 def runs_of_words(text: str, size: int) -> set[tuple[str, ...]]:
-    words = re.findall(r"\w+", text.lower())
+    words = words_of(text)
     return {tuple(words[start : start + size]) for start in range(len(words) - size + 1)}
 
 
@@ -42,15 +46,13 @@ def test_it_takes_test_documents_in_their_order_and_leaves_the_quoted_ones_out(s
         "dropped": {"quoted_in_training": len(before) - len(after)},
     }
     size = params(smoke)["holdout"]["shared_words"]
-    words = [" ".join(re.findall(r"\w+", text.lower())) for text in taught(smoke)]
-    least = [text for text in words if len(text.split()) >= (size + 1) // 2]  # shorter ones mean nothing
+    quotes = set().union(*(runs_of_words(text, size) for text in taught(smoke)))
+    whole = [words_of(text) for text in taught(smoke)]
+    short = [f" {' '.join(words)} " for words in whole if size / 2 <= len(words) < size]  # shorter ones mean nothing
     for row in before:
         if row["doc_id"] not in kept:
-            text = " ".join(re.findall(r"\w+", row["text"].lower()))
-            quoted = any(f" {short} " in f" {text} " for short in least if len(short.split()) < size)
-            assert quoted or runs_of_words(row["text"], size) & set().union(
-                *(runs_of_words(long, size) for long in least)
-            )
+            text = f" {' '.join(words_of(row['text']))} "
+            assert runs_of_words(row["text"], size) & quotes or any(words in text for words in short)
 
 
 @pytest.mark.parametrize("model", EVALUATED)

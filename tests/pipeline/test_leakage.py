@@ -10,6 +10,7 @@ from tests.clone import ROOT, Clone
 from tests.pipeline.outputs import SPLITS, ontology, params, rows
 
 TRAINING = ("tokenizer", "pack", "pretrain", "sft", "reward", "align", "merge", "quantize")
+HELD_OUT_FOLDERS = ("data/holdout", "data/evaluate")
 
 
 def stages(*names: str) -> list[PipelineStage]:
@@ -21,7 +22,7 @@ def test_no_training_stage_reads_held_out_data() -> None:
     found = stages(*TRAINING)
     assert {stage.name for stage in found} == set(TRAINING)
     for stage in found:
-        held_out = [dep for dep in stage.deps if "test.parquet" in dep or dep.startswith("data/evaluate")]
+        held_out = [dep for dep in stage.deps if "test.parquet" in dep or dep.startswith(HELD_OUT_FOLDERS)]
         assert held_out == (["data/preferences/test.parquet"] if stage.name == "reward" else []), stage.address
         folders = [dep for dep in stage.deps if dep.startswith("data/") and not dep.endswith(".parquet")]
         assert set(folders) <= {"data/pack"}, f"{stage.address}: a folder may hold a test split"
@@ -47,7 +48,12 @@ def test_what_training_reads_was_made_without_held_out_data_but_for_leaving_it_o
             upstream.add(stage)
             todo += makers_of[stage.address]
     assert {"ingest@hpo_terms", "instructions", "pretrain"} <= {stage.address for stage in upstream}
-    readers = {stage.address for stage in upstream for dep in stage.deps if dep.endswith("test.parquet")}
+    readers = {
+        stage.address
+        for stage in upstream
+        for dep in stage.deps
+        if "test.parquet" in dep or dep.startswith(HELD_OUT_FOLDERS)
+    }
     assert readers == {"curate"}
 
 

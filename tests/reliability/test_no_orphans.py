@@ -31,7 +31,7 @@ def shell(tmp_path: Path) -> Callable[[str], str]:
     """The path of a shell, as $SHELL tells DVC."""
 
     def find(name: str) -> str:
-        if name != "staying":
+        if name == "sh":  # once is enough: DVC has no handler of its own, so the other signal leaves the same behind
             return f"/bin/{name}"
         path = tmp_path / "staying"
         path.write_text(STAYING_SHELL)
@@ -55,7 +55,7 @@ def test_training_does_not_outlive_dvc(
         assert wait_until(lambda: dvc.poll() is not None and not processes_in(clone.root), 5), processes_in(clone.root)
     step = checkpoint_step(clone, "pretrain")
     assert 10 <= step < 60
-    if name != "staying":
+    if name == "sh":  # once is enough: DVC has no handler of its own, so the other signal leaves the same behind
         rerun = clone.forgeline("repro", "--single-item", "pretrain", FORGELINE_TRACKING="off")
         assert f"goes on from the checkpoint at step {step}" in rerun.stderr
         assert clone.metrics("pretrain")["final"]["validation_loss"] > 0

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_TORCH_WRITES = re.compile(r"PytorchStreamWriter failed|unexpected pos \d+ vs \d+")
 
 
 class ForgelineError(Exception):

@@ -182,7 +182,14 @@ def _trainer(
     }
     dataset = Dataset.from_dict(columns).select(arrange([pair.length for pair in pairs], params))
     arguments = training_arguments(
-        DPOConfig, params, context, beta=params.beta, loss_type=["sigmoid"], max_length=None, disable_dropout=False
+        DPOConfig,
+        params,
+        context,
+        beta=params.beta,
+        loss_type=["sigmoid", "sft"],
+        loss_weights=[1.0, params.sft_weight],
+        max_length=None,
+        disable_dropout=False,
     )
     # Given a PEFT configuration TRL switches the adapter off for the reference; a PEFT model it would copy.
     return _PreparedDPOTrainer(

@@ -16,7 +16,7 @@ from forgeline.training.trl.trainer import arrange
 
 
 def dpo_params(**changes) -> DpoParams:
-    return DpoParams(**{**BATCHES, "lora": LORA, "beta": 0.5, "max_new_tokens": 4, **changes})
+    return DpoParams(**{**BATCHES, "lora": LORA, "beta": 0.5, "sft_weight": 0.0, "max_new_tokens": 4, **changes})
 
 
 def test_pairs_by_hand(byte_tokenizer):
@@ -45,6 +45,16 @@ def test_losses_follow_the_formula(chat_model, context, pairs, tmp_path):
         losses.append(math.log1p(math.exp(-params.beta * (chosen - rejected))))
     assert result.history[1]["train_loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-4)
     assert result.history[1]["train_loss"] < 0.69
+
+
+def test_the_chosen_answers_own_loss_is_added_per_token(chat_model, context, pairs):
+    batch = {"num_steps": 1, "micro_batch_size": 6, "gradient_accumulation_steps": 1}
+    result = train_dpo(chat_model, pairs, pairs, dpo_params(sft_weight=2.0, **batch), context)
+    rows = render_pairs(load_tokenizer(chat_model), pairs, 96)
+    reference = LlamaForCausalLM.from_pretrained(chat_model)
+    nats = -sum(answer_logp(reference, row.prompt_ids, row.chosen_ids) for row in rows)
+    per_token = nats / sum(len(row.chosen_ids) for row in rows)
+    assert result.history[0]["train_loss"] == pytest.approx(math.log(2) + 2.0 * per_token, rel=1e-4)
 
 
 def answer_logp(model, prompt_ids, answer_ids) -> float:
