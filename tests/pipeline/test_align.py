@@ -36,8 +36,8 @@ def test_an_adapter_has_learned(smoke: Clone, method: str) -> None:
 
 def test_dpo_starts_as_its_reference(smoke: Clone) -> None:
     first = history(smoke, "dpo")[0]
-    assert float(first["train_loss"]) == pytest.approx(math.log(2), abs=1e-6)
     assert float(first["train_margin"]) == 0.0
+    assert float(first["train_loss"]) > math.log(2)  # the chosen answers' own loss comes on top
 
 
 def test_dpo_margins_are_those_of_plain_peft(smoke: Clone) -> None:
