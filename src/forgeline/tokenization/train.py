@@ -80,9 +80,9 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def report(tokenizer: PreTrainedTokenizerFast, documents: pa.Table, num_sampled: int = 2_000) -> TokenizerReport:
-    """Compression and round trip over the first `num_sampled` documents."""
-    texts = documents["text"][:num_sampled].to_pylist()
+def report(tokenizer: PreTrainedTokenizerFast, documents: pa.Table) -> TokenizerReport:
+    """Compression and round trip over all documents."""
+    texts = documents["text"].to_pylist()
     ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
     num_tokens = sum(map(len, ids))
     decoded = tokenizer.batch_decode(ids)
