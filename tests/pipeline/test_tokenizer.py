@@ -34,7 +34,7 @@ def test_special_tokens_have_their_places(smoke: Clone, plain_tokenizer: PreTrai
         assert plain_tokenizer.encode(f"a{token}b", add_special_tokens=False)[1] == SPECIAL.index(token)
 
 
-def test_figures_are_those_of_the_first_documents(smoke: Clone, plain_tokenizer: PreTrainedTokenizerBase) -> None:
+def test_figures_are_those_of_the_training_documents(smoke: Clone, plain_tokenizer: PreTrainedTokenizerBase) -> None:
     texts = [row["text"] for row in rows(smoke, "data/curate/train.parquet")]
     num_tokens = sum(len(ids) for ids in plain_tokenizer(texts, add_special_tokens=False)["input_ids"])
     figures = smoke.metrics("tokenizer")
