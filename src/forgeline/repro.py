@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,9 @@ REPORT = Path("metrics/report.html")
 LEADERBOARD = Path("metrics/leaderboard.json")
 _LOCK = Path("dvc.lock")
 _DVC_FOLDER = Path(".dvc/tmp")
+# How a stage that Ctrl-C ended looks to DVC: its own exit status, or the signal when a shell in between waited for it
+# and then died of the same Ctrl-C.
+_INTERRUPTED = (f"exited with {STOPPED}", f"exited with -{signal.SIGINT.value}")
 
 
 def reproduce(arguments: Sequence[str]) -> tuple[int, int]:
@@ -89,7 +93,7 @@ def _end_at_interrupt() -> None:
         try:
             run_command(*arguments, **options)
         except StageCmdFailedError as error:
-            if str(error).endswith(f"exited with {STOPPED}"):
+            if str(error).endswith(_INTERRUPTED):
                 raise KeyboardInterrupt from error
             raise
 

@@ -15,7 +15,13 @@ pytestmark = [
 ]
 
 FORCED = ("repro", "--force", "--single-item", "--no-run-cache")
-STAYING_SHELL = '#!/bin/bash\n/bin/bash "$@"\nexit $?\n'  # waits for the command, as fish does, where others exec it
+WRITTEN_SHELLS = {
+    # Waits for the command, as fish does, where others exec it.
+    "staying": '#!/bin/bash\n/bin/bash "$@"\nexit $?\n',
+    # Waits, and then dies of the Ctrl-C that it received meanwhile.
+    "dying": '#!/bin/bash\ntrap interrupted=1 INT\n/bin/bash "$@"\nstatus=$?\ntrap - INT\n'
+    '[ -z "$interrupted" ] || kill -INT $$\nexit $status\n',
+}
 
 
 @pytest.fixture
@@ -31,10 +37,10 @@ def shell(tmp_path: Path) -> Callable[[str], str]:
     """The path of a shell, as $SHELL tells DVC."""
 
     def find(name: str) -> str:
-        if name == "sh":  # once is enough: DVC has no handler of its own, so the other signal leaves the same behind
+        if name not in WRITTEN_SHELLS:
             return f"/bin/{name}"
-        path = tmp_path / "staying"
-        path.write_text(STAYING_SHELL)
+        path = tmp_path / name
+        path.write_text(WRITTEN_SHELLS[name])
         path.chmod(0o755)
         return str(path)
 
@@ -61,10 +67,13 @@ def test_training_does_not_outlive_dvc(
         assert clone.metrics("pretrain")["final"]["validation_loss"] > 0
 
 
-def test_ctrl_c_ends_the_pipeline_with_a_line_and_a_checkpoint(long_training: Clone) -> None:
+@pytest.mark.parametrize("name", ["bash", "sh", "dying"])
+def test_ctrl_c_ends_the_pipeline_with_a_line_and_a_checkpoint(
+    long_training: Clone, shell: Callable[[str], str], name: str
+) -> None:
     clone = long_training
     command = (sys.executable, "-m", "forgeline.cli", *FORCED, "pretrain", "preferences")
-    with started(clone, *command) as pipeline:
+    with started(clone, *command, SHELL=shell(name)) as pipeline:
         assert wait_until(lambda: checkpoint_step(clone, "pretrain") > 0, 120)
         os.killpg(pipeline.pid, signal.SIGINT)  # as the terminal does: to all processes in the foreground
         printed, _ = pipeline.communicate(timeout=30)
