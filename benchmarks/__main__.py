@@ -4,9 +4,11 @@ import argparse
 import importlib
 from pathlib import Path
 
-NAMES = sorted(
-    path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in ("__init__", "__main__", "harness")
-)
+from benchmarks.harness import Options
+
+# Modules beside the benchmarks that are none.
+_SUPPORT = ("__init__", "__main__", "corpus", "harness", "workspace")
+NAMES = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _SUPPORT)
 
 
 def main() -> None:
@@ -14,12 +16,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("name", nargs="?", choices=NAMES)
     parser.add_argument("--list", action="store_true", help="name all benchmarks with a line each")
+    parser.add_argument("--size", type=float, metavar="MB", help="millions of bytes of text to measure on")
+    parser.add_argument("--corpus", type=Path, metavar="DIR", help="measure on the docs-*.jsonl and labels.json in DIR")
     arguments = parser.parse_args()
     if arguments.list or arguments.name is None:
         for name in NAMES:
             print((importlib.import_module(f"benchmarks.{name}").__doc__ or name).splitlines()[0])
         return
-    print(importlib.import_module(f"benchmarks.{arguments.name}").run().as_json())
+    options = Options(arguments.size, arguments.corpus)
+    print(importlib.import_module(f"benchmarks.{arguments.name}").run(options).as_json())
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.harness import Comparison, alternate
+from benchmarks.harness import Comparison, Options, alternate
 
 
-def run(num_pairs: int = 3) -> Comparison:
+def run(_options: Options, num_pairs: int = 3) -> Comparison:
     """User CPU seconds of both in this repository, whose pipeline must be up to date."""
     binaries = Path(sys.executable).parent
     ours, peer = alternate(

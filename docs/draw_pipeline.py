@@ -35,11 +35,13 @@ SPINE_BOXES = [
     ("model", "quantize@rtn_w8, @gptq_w4", "from models/grpo, cost gated"),
 ]
 LEFT_BOXES = [
+    ("data", "fetch@name", ["remote data → files here, pinned"], 0, 0),
     ("data", "instructions", ["questions with answers,", "split by tested term", "(packaged, or your chats)"], 2, 7),
     ("data", "preferences", ["pairs of answers"], 8, 8),
     ("model", "reward", ["pairwise reward model"], 9, 9),
 ]
 RIGHT_BOXES = [
+    ("proof", "card", ["data card: sources, counts, hashes"], 2, 2),
     ("proof", "holdout", ["baseline: n-gram to beat"], 4, 4),
     (
         "proof",
@@ -82,11 +84,11 @@ def arrows() -> list[str]:
     left, right = LEFT[0] + LEFT[1], RIGHT[0]
     spine, spine_end, center = SPINE[0], SPINE[0] + SPINE[1], SPINE[0] + SPINE[1] / 2
     found = [arrow((center, middle(n) + HEIGHT / 2), (center, middle(n + 1) - HEIGHT / 2 - 2)) for n in range(9)]
-    found += [arrow((left, middle(row)), (spine - 2, middle(row))) for row in (2, 6, 7)]
+    found += [arrow((left, middle(row)), (spine - 2, middle(row))) for row in (0, 2, 6, 7)]
     found += [arrow((left, middle(8)), (left + 40, middle(8)), (left + 40, middle(7) + 13), (spine - 2, middle(7) + 13))]
     found += [arrow((LEFT[0] + LEFT[1] / 2, middle(8) + HEIGHT / 2), (LEFT[0] + LEFT[1] / 2, middle(9) - HEIGHT / 2 - 2))]
     found += [arrow((spine, middle(6) + 13), (left + 20, middle(6) + 13), (left + 20, middle(9)), (left + 2, middle(9)))]
-    found += [arrow((spine_end, middle(row)), (right - 2, middle(row))) for row in (4, 5, 6, 8, 9)]
+    found += [arrow((spine_end, middle(row)), (right - 2, middle(row))) for row in (2, 4, 5, 6, 8, 9)]
     found += [arrow((spine_end, middle(9) - 13), (right - 20, middle(9) - 13), (right - 20, middle(8) + 13), (right - 2, middle(8) + 13))]
     found += [arrow((spine_end, middle(8) + 13), (right - 40, middle(8) + 13), (right - 40, middle(9) + 13), (right - 2, middle(9) + 13))]
     across = RIGHT[0] + RIGHT[1] / 2
@@ -100,7 +102,7 @@ def arrows() -> list[str]:
 def draw() -> str:
     """The whole picture."""
     height = TOP + 11 * ROW + 4
-    heads = [(LEFT, "QUESTIONS AND PAIRS"), (SPINE, "FROM TEXT TO MODELS"), (RIGHT, "EVIDENCE")]
+    heads = [(LEFT, "REMOTE DATA, QUESTIONS, PAIRS"), (SPINE, "FROM TEXT TO MODELS"), (RIGHT, "EVIDENCE")]
     parts = [
         f'<text class="head" text-anchor="middle" x="{x + width / 2:g}" y="42">{text}</text>' for (x, width), text in heads
     ]

@@ -97,7 +97,7 @@ def main() -> None:
     """Rewrites the deps in dvc.yaml."""
     document = read_yaml(ROOT / "dvc.yaml")
     members: dict[str, list[PipelineStage]] = {}
-    for stage in read_pipeline(ROOT):
+    for stage in read_pipeline(ROOT, templates=True):
         members.setdefault(stage.name, []).append(stage)
     for name, stages in members.items():
         definition: Any = document["stages"][name]

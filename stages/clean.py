@@ -3,19 +3,18 @@
 from pathlib import Path
 
 from forgeline.core.params import load
-from forgeline.core.records import read_documents, write_documents
 from forgeline.core.run import StageRun, command_line
-from forgeline.text.clean import CleanParams, clean
-from forgeline.text.measure import text_figures
+from forgeline.text.clean import clean_source
+from forgeline.text.clean_params import CleanParams, SourceLanguage
 
 
 def main(source: str, documents: Path, kept: Path, dropped: Path, metrics: Path) -> None:
     params = load("clean", CleanParams)
-    with StageRun(f"clean@{source}", {"clean": params}, metrics) as run:
-        result = clean(read_documents(documents), params)
-        write_documents(run.output(kept), result.documents)
-        write_documents(run.output(dropped), result.dropped)
-        run.summarize(result.counts, documents=text_figures(result.documents))
+    section = f"ingest.sources.{source}"
+    declared = load(section, SourceLanguage)
+    with StageRun(f"clean@{source}", {"clean": params, section: declared}, metrics) as run:
+        report = clean_source(source, documents, run.output(kept), run.output(dropped), declared.language, params)
+        run.summarize(report.counts, **report.metrics(source))
 
 
 if __name__ == "__main__":

@@ -3,26 +3,42 @@
 from pathlib import Path
 
 from forgeline.core.params import load
-from forgeline.core.records import EvalSample, read_records, write_documents
 from forgeline.core.run import StageRun, command_line
 from forgeline.sources.params import SourcesParams
-from forgeline.text.curate import CurateParams, curate, read_sources
-from forgeline.text.measure import text_figures
+from forgeline.text.curate import CurateOutputs, CurateParams, curate, source_shards
+from forgeline.text.evaluation_texts import pair_texts, question_texts
 
 
 def main(
-    documents: Path, questions: Path, train: Path, validation: Path, test: Path, dropped: Path, metrics: Path
+    documents: Path,
+    questions: Path,
+    preferences: Path,
+    train: Path,
+    validation: Path,
+    test: Path,
+    dropped: Path,
+    clusters: Path,
+    manifest: Path,
+    metrics: Path,
 ) -> None:
     params = load("curate", CurateParams)
     sources = load("ingest", SourcesParams)
+    tables = {"train": train, "validation": validation, "test": test, "dropped": dropped}
     with StageRun("curate", {"curate": params, "ingest": sources}, metrics) as run:
-        cleaned = read_sources(documents, list(sources.sources))
-        result = curate(cleaned, read_records(questions, EvalSample), params)
-        write_documents(run.output(train), result.splits["train"])
-        write_documents(run.output(validation), result.splits["validation"])
-        write_documents(run.output(test), result.splits["test"])
-        write_documents(run.output(dropped), result.dropped)
-        run.summarize(result.counts, **{split: text_figures(table) for split, table in result.splits.items()})
+        outputs = CurateOutputs(
+            folders={name: run.output(path) for name, path in tables.items()},
+            names={name: path.name for name, path in tables.items()},
+            clusters=run.output(clusters),
+            manifest=run.output(manifest),
+        )
+        result = curate(
+            source_shards(documents, list(sources.sources)),
+            [question_texts(questions), pair_texts(preferences)],
+            params,
+            outputs,
+            run.scratch(),
+        )
+        run.summarize(result.counts, **result.figures)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,21 @@
-"""ingest: one source (packaged data or a file) -> documents, and which records held none."""
+"""ingest: one source (packaged data or files) -> documents, and which records held none."""
 
 from pathlib import Path
 
 from forgeline.core.params import load
-from forgeline.core.records import write_documents
 from forgeline.core.run import StageRun, command_line
+from forgeline.core.storage import sha256_path
 from forgeline.sources.hpo_split import HpoParams
 from forgeline.sources.ingest import ingest
-from forgeline.sources.params import SourceParams
-from forgeline.text.measure import text_figures
+from forgeline.sources.params import SourcesParams
 
 
-def main(source: str, file: Path, documents: Path, dropped: Path, metrics: Path) -> None:
-    section = f"ingest.sources.{source}"
-    params = load(section, SourceParams)
+def main(source: str, path: Path, documents: Path, dropped: Path, metrics: Path) -> None:
+    params = load("ingest", SourcesParams)
     hpo = load("hpo", HpoParams)
-    with StageRun(f"ingest@{source}", {section: params, "hpo": hpo}, metrics) as run:
-        result = ingest(source, file, params, hpo)
-        write_documents(run.output(documents), result.documents)
-        write_documents(run.output(dropped), result.dropped)
-        run.summarize(result.counts, documents=text_figures(result.documents))
+    with StageRun(f"ingest@{source}", {"ingest": params, "hpo": hpo}, metrics) as run:
+        result = ingest(source, path, params, hpo, run.output(documents), run.output(dropped))
+        run.summarize(result.counts, sha256=sha256_path(path), **result.figures)
 
 
 if __name__ == "__main__":

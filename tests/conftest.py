@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from forgeline.core.records import documents_table
+from forgeline.core.records import documents_table, write_documents
+from forgeline.core.shards import shard_paths
 from forgeline.core.storage import write_json
 from forgeline.model.params import ModelParams
 from forgeline.packing.params import PackParams
@@ -29,6 +30,12 @@ if TYPE_CHECKING:  # imported in the fixtures: most tests need none of them and 
     from forgeline.packing.dataset import TokenDataset
 
 
+def shards_of(folder: Path, texts: list[str], source: str = "toy") -> list[Path]:
+    """Documents with these texts, written as the corpus stages do."""
+    write_documents(folder, documents_table(texts, source))
+    return shard_paths(folder)
+
+
 @pytest.fixture(scope="session")
 def texts() -> list[str]:
     """A repetitive corpus: a model that learns anything at all gets better at it."""
@@ -40,21 +47,21 @@ def texts() -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def byte_tokenizer() -> "PreTrainedTokenizerFast":
+def byte_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> "PreTrainedTokenizerFast":
     """No merges: after the four special tokens one id per byte, `!` 4, `a` 68, newline 202, space 224."""
     from forgeline.tokenization.train import train_tokenizer
 
     params = TokenizerParams(vocab_size=260, min_frequency=1, chat_template="forgeline")
-    return train_tokenizer(documents_table(["x"], "toy"), params)
+    return train_tokenizer(shards_of(tmp_path_factory.mktemp("x"), ["x"]), params)
 
 
 @pytest.fixture(scope="session")
-def tokenizer(texts: list[str]) -> "PreTrainedTokenizerFast":
+def tokenizer(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> "PreTrainedTokenizerFast":
     """A tokenizer with some merges."""
     from forgeline.tokenization.train import train_tokenizer
 
     params = TokenizerParams(vocab_size=300, min_frequency=2, chat_template="forgeline")
-    return train_tokenizer(documents_table(texts, "toy"), params)
+    return train_tokenizer(shards_of(tmp_path_factory.mktemp("texts"), texts), params)
 
 
 @pytest.fixture(scope="session")
@@ -91,15 +98,17 @@ def packed(
     """The corpus in windows of 16 tokens, as the pack stage writes it; the last eight texts are for validation."""
     from forgeline.packing.dataset import MANIFEST, TokenDataset
     from forgeline.packing.pack import pack
+    from forgeline.tokenization.encoding import CorpusEncoder
 
     folder = tmp_path_factory.mktemp("packed")
+    encoder = CorpusEncoder(tokenizer)
     params = PackParams(sequence_length=16, dtype="uint16")
     splits = {"train": texts[:40], "validation": texts[40:]}
     facts = {
-        split: pack(documents_table(part, "toy"), tokenizer, params, folder, split).as_json()
+        split: pack(shards_of(folder / f"{split}.parquet", part), encoder, params, folder, split).as_json()
         for split, part in splits.items()
     }
-    write_json(folder / MANIFEST, {**params.model_dump(), "tokenizer": "toy", **facts})
+    write_json(folder / MANIFEST, {**params.model_dump(), "tokenizer": "toy", "weights": {"toy": 1.0}, **facts})
     return {split: TokenDataset(folder, split) for split in splits}
 
 
@@ -143,14 +152,16 @@ def pretrain_params() -> Callable[..., PretrainParams]:
             "num_steps": 8,
             "micro_batch_size": 4,
             "gradient_accumulation_steps": 1,
-            "optimizer": "muon",
-            "learning_rate": 0.01,
-            "muon_learning_rate": 0.02,
-            "betas": [0.9, 0.95],
-            "weight_decay": 0.1,
-            "schedule": "cosine",
-            "warmup_steps": 2,
-            "min_learning_rate_fraction": 0.1,
+            "optimizer": {
+                "name": "muon",
+                "learning_rate": 0.01,
+                "muon_learning_rate": 0.02,
+                "momentum": 0.95,
+                "betas": [0.9, 0.95],
+                "epsilon": 1e-8,
+                "weight_decay": 0.1,
+            },
+            "schedule": {"name": "cosine", "warmup_steps": 2, "min_learning_rate_fraction": 0.1},
             "max_grad_norm": 1.0,
             "seed": 3,
             "eval_every_steps": 4,

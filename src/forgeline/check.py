@@ -17,11 +17,13 @@ from forgeline.model.params import ComputeParams, ModelParams
 from forgeline.packing.params import PackParams
 from forgeline.quantization.params import QuantizeParams
 from forgeline.reporting.params import ReportParams
+from forgeline.sources.fetch_params import NAME, FetchParams
 from forgeline.sources.hpo_split import HpoParams
 from forgeline.sources.instructions import InstructionParams
 from forgeline.sources.params import SourcesParams
 from forgeline.sources.preferences import PreferenceParams
-from forgeline.text.clean import CleanParams
+from forgeline.text.card import CardParams
+from forgeline.text.clean_params import CleanParams
 from forgeline.text.curate import CurateParams
 from forgeline.text.holdout import HoldoutParams
 from forgeline.tokenization.params import TokenizerParams
@@ -39,6 +41,7 @@ SECTIONS: dict[str, type[Section]] = {
     "clean": CleanParams,
     "instructions": InstructionParams,
     "curate": CurateParams,
+    "card": CardParams,
     "tokenizer": TokenizerParams,
     "model": ModelParams,
     "pack": PackParams,
@@ -57,7 +60,9 @@ SECTIONS: dict[str, type[Section]] = {
     "register": RegisterParams,
 }
 # Sections that map names of the user's choice to entries of one kind.
-COLLECTIONS: dict[str, type[Section]] = {"quantize": QuantizeParams}
+COLLECTIONS: dict[str, type[Section]] = {"fetch": FetchParams, "quantize": QuantizeParams}
+MAY_BE_EMPTY = ("fetch",)
+FETCHED = "data/fetch/"  # where dvc.yaml puts fetched data
 # Model folders that dvc.yaml makes whatever params.yaml says; every entry of `quantize` adds one of its name.
 MODELS = ("base", "sft", "dpo", "grpo")
 
@@ -80,6 +85,9 @@ def check(path: Path = PARAMS_FILE) -> int:
     if not isinstance(values, dict):
         raise ParamsError(f"{path}: holds no sections: restore it with `forgeline preset default`")
     document = _Document(path, nodes, values)
+    problems = _sources_in_short_form(document)
+    if problems:
+        raise ParamsError("\n".join(problems))
     problems = _unknown_sections(document)
     for section, model in _expected(values).items():
         problems += _problems_of(document, section, model)
@@ -105,11 +113,32 @@ def _unknown_sections(document: _Document) -> list[str]:
     problems += [
         f"{document.path}: section '{name}' is missing or empty: copy it from presets/default.yaml"
         for name in COLLECTIONS
-        if not _mapping(document.values, name)
+        if not _mapping(document.values, name) and (name not in MAY_BE_EMPTY or document.values.get(name) != {})
+    ]
+    problems += [
+        f"{document.path}: fetch.{name}: use letters, digits, _ and -, beginning with a letter or digit"
+        for name in _mapping(document.values, "fetch")
+        if not NAME.fullmatch(name)
     ]
     methods = {name.removeprefix("align.") for name in SECTIONS if name.startswith("align.")}
     extra = sorted(set(_mapping(document.values, "align")) - methods)
     return problems + [f"{document.path}: unknown method 'align.{name}': remove it" for name in extra]
+
+
+def _sources_in_short_form(document: _Document) -> list[str]:
+    """Texts where entries are expected: `name: "dataset | subset | split | weight"`, or a list of such."""
+    problems = []
+    for section, parent in (("ingest.sources", _mapping(document.values, "ingest")), ("fetch", document.values)):
+        key = section.rpartition(".")[2]
+        entries = parent.get(key)
+        pairs = [("NAME", entry) for entry in entries] if isinstance(entries, list) else _mapping(parent, key).items()
+        problems += [
+            f"{document.path}: {section}.{name} is a text, but sources are written out there: remove it and run "
+            f'`forgeline source add {name} "dataset | subset | split | weight"`, which adds all that it stands for'
+            for name, entry in pairs
+            if isinstance(entry, str)
+        ]
+    return problems
 
 
 def _mapping(values: dict[str, Any], name: str) -> dict[str, Any]:
@@ -131,10 +160,23 @@ def _problems_of(document: _Document, section: str, model: type[Section]) -> lis
     return []
 
 
+def _nothing_to_read(document: _Document) -> list[str]:
+    """Sources of fetched data that nothing fetches."""
+    problems = []
+    for name, source in document.values["ingest"]["sources"].items():
+        path = source["path"]
+        fetched = path.removeprefix(FETCHED).partition("/")[0]
+        if path.startswith(FETCHED) and fetched not in document.values["fetch"]:
+            problems.append(
+                f"{document.path}: ingest.sources.{name} reads {path}, but fetch has no entry '{fetched}': add it"
+            )
+    return problems
+
+
 def _contradictions(document: _Document) -> list[str]:
     """Rules between sections; every section by itself is already valid."""
     values, path = document.values, document.path
-    problems = []
+    problems = _nothing_to_read(document)
     window = values["model"]["max_position_embeddings"]
     lengths = {
         "pack.sequence_length": values["pack"]["sequence_length"],

@@ -1,5 +1,6 @@
 """The `forgeline` command. Every subcommand imports what it needs when it runs, so that none pays for another."""
 
+import json
 import os
 import shutil
 import sys
@@ -12,8 +13,11 @@ import typer
 from forgeline.core.errors import ForgelineError, ParamsError, StopRequested, describe_os_error
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+source = typer.Typer(no_args_is_help=True, help="The sources of params.yaml.")
+app.add_typer(source, name="source")
 PRESETS = Path("presets")
 LEADERBOARD = Path("metrics/leaderboard.json")
+DATA = Path("data")
 
 
 @app.command()
@@ -44,16 +48,69 @@ def preset(name: Annotated[str, typer.Argument(help="default, smoke, ...")]) -> 
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def repro(context: typer.Context) -> None:
-    """Run `dvc repro` (any arguments are passed on), then show the leaderboard and where the report is."""
+def repro(
+    context: typer.Context,
+    runner: Annotated[str | None, typer.Option(help="local or ray, for the stages of the corpus.")] = None,
+    workers: Annotated[str | None, typer.Option(help="How many of their tasks run at once.")] = None,
+) -> None:
+    """Run `dvc repro` (any other arguments are passed on), then show the leaderboard and where the report is."""
     from forgeline.core.run import check_params_once
+    from forgeline.core.runner import choose_runner
     from forgeline.repro import announce_result, reproduce
 
+    choose_runner(runner, workers)
     check_params_once()
     start = time.monotonic()
     status, num_run = reproduce(context.args)
     announce_result(status, num_run, time.monotonic() - start)
     raise typer.Exit(status)
+
+
+@app.command()
+def plan(
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    offline: Annotated[bool, typer.Option(help="Do not ask servers how large their files are.")] = False,
+) -> None:
+    """Estimate what a run of params.yaml reads and takes: documents, tokens, passes, time, memory, disk."""
+    from rich.console import Console
+
+    from forgeline.check import check as check_params
+    from forgeline.planning.plan import make_plan
+    from forgeline.planning.terminal import plan_view
+
+    check_params()
+    planned = make_plan(Path(), online=not offline)
+    if as_json:
+        print(json.dumps(planned.as_json(), indent=2, sort_keys=True))
+    else:
+        Console().print(plan_view(planned))
+
+
+@app.command()
+def trace(
+    query: Annotated[str, typer.Argument(help="A doc_id, its first digits, a text or a piece of one.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Tell what happened to a document: where it came from, what each stage did with it, and why."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from forgeline.core.params import load
+    from forgeline.sources.params import SourcesParams
+    from forgeline.text.clean_params import CleanParams
+    from forgeline.text.trace import trace as trace_document
+    from forgeline.text.trace_files import Folders
+    from forgeline.text.trace_rules import Cleaning
+    from forgeline.text.trace_view import trace_view
+
+    sources = load("ingest", SourcesParams).sources
+    rules = Cleaning(load("clean", CleanParams), {name: source.language for name, source in sources.items()})
+    found = trace_document(query, Folders(DATA), rules)
+    if as_json:
+        print(json.dumps(asdict(found), indent=2, sort_keys=True, ensure_ascii=False))
+    else:
+        Console().print(trace_view(found))
 
 
 @app.command()
@@ -87,6 +144,52 @@ def sync() -> None:
     with explain_store_errors():
         report = sync_all()
     print(f"MLflow: {report.num_new} results added, {report.num_known} were there")
+
+
+@source.command("add")
+def add_source(
+    name: Annotated[str, typer.Argument(help="What to call it.")],
+    what: Annotated[str, typer.Argument(help='"dataset | subset | split | weight", a URL, or a file or folder.')],
+    text: Annotated[str | None, typer.Option(help=r"Field of the text, or '{title}\n{body}'; default: text.")] = None,
+    documents: Annotated[str | None, typer.Option(help="Plain text: file, lines, ... (docs/sources.md).")] = None,
+    marker: Annotated[str | None, typer.Option(help="Of documents that headings or separators part.")] = None,
+    pattern: Annotated[str | None, typer.Option(help="Which files of a folder, '**/*.jsonl' for instance.")] = None,
+    encoding: Annotated[str, typer.Option(help="Invalid UTF-8: strict or repair.")] = "strict",
+    language: Annotated[str, typer.Option(help="ISO 639 code, or auto.")] = "auto",
+    weight: Annotated[str | None, typer.Option(help="Relative to the other sources; default: 1.")] = None,
+    max_documents: Annotated[int | None, typer.Option(help="Take the first so many.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Take the first documents with about so many.")] = None,
+    license_name: Annotated[str | None, typer.Option("--license", help="For the data card.")] = None,
+    citation: Annotated[str | None, typer.Option(help="For the data card.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Commit of a dataset; default: the newest.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="Of the file behind a URL.")] = None,
+    pin: Annotated[bool, typer.Option("--pin", help="Download a URL now and pin what arrives.")] = False,
+    max_megabytes: Annotated[float, typer.Option(help="Refuse a larger file behind a URL.")] = 1000.0,
+) -> None:
+    """Add a source to params.yaml: a dataset of the Hugging Face hub, a URL, or a file or folder."""
+    from tempfile import TemporaryDirectory
+
+    from forgeline.check import check as check_params
+    from forgeline.core.params import PARAMS_FILE, read_yaml
+    from forgeline.sources import declare
+
+    check_params()
+    declare.require_new_name(read_yaml(PARAMS_FILE), name)
+    number = None if weight is None else declare.parse_weight(weight)
+    form = (text, documents, marker, pattern, encoding, language)
+    reading = declare.Reading(*form, number, max_documents, max_tokens, license_name, citation)
+    Path(".dvc/tmp").mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=".dvc/tmp", prefix="pin-") as scratch:
+        remote = declare.Remote(revision, sha256, pin, max_megabytes)
+        declared = declare.declare(name, what, reading, remote, Path(scratch))
+        declare.save(name, declared, check_params)
+        if pin and declared.fetch is not None:
+            declare.keep_download(name, Path(scratch))
+    if declared.fetch is not None:
+        print(
+            f"params.yaml: fetch.{name} added, pinned to {declared.fetch.get('revision') or declared.fetch['sha256']}"
+        )
+    print(f"params.yaml: ingest.sources.{name} added; `forgeline repro` reads it")
 
 
 def main() -> None:

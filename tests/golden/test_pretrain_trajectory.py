@@ -6,6 +6,7 @@ To pin anew after such a change, print `result.history` of this test and say why
 from pathlib import Path
 
 import pytest
+from tests.unit.training.toys import OPTIMIZERS
 
 from forgeline.training.pretrain import pretrain
 
@@ -30,7 +31,11 @@ def test_losses_follow_the_pinned_trajectory(
     optimizer: str, tiny_model, accelerator, packed, pretrain_params, tmp_path: Path
 ) -> None:
     params = pretrain_params(
-        num_steps=20, eval_every_steps=10, optimizer=optimizer, gradient_accumulation_steps=2, micro_batch_size=2
+        num_steps=20,
+        eval_every_steps=10,
+        optimizer=OPTIMIZERS[optimizer],
+        gradient_accumulation_steps=2,
+        micro_batch_size=2,
     )
     result = pretrain(
         tiny_model(7),

@@ -6,6 +6,7 @@ import unicodedata
 
 import pytest
 
+from forgeline.core.storage import read_json
 from tests.clone import Clone
 from tests.pipeline.outputs import params, rows
 
@@ -33,6 +34,22 @@ def test_what_left_was_too_short(smoke: Clone) -> None:
         assert row["reason"] == "too_short"
         assert len(row["text"]) < shortest
         assert row["detail"] == f"{len(row['text'])} characters"
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_metrics_tell_what_was_done_besides_dropping(smoke: Clone, source: str) -> None:
+    metrics = read_json(smoke.root / f"metrics/clean/{source}.json")
+    assert metrics["records"]["out"] == metrics["documents"]["num_documents"]
+    assert (metrics["repaired"], metrics["pii"], metrics["languages"], metrics["warnings"]) == (0, {}, {}, [])
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_there_is_a_shard_out_for_every_shard_in(smoke: Clone, source: str) -> None:
+    def shards(folder: str) -> list[str]:
+        return sorted(path.name for path in (smoke.root / "data" / folder).iterdir())
+
+    ingested = shards(f"ingest/{source}/documents.parquet")
+    assert shards(f"clean/{source}/documents.parquet") == shards(f"clean/{source}/dropped.parquet") == ingested
 
 
 def test_nothing_but_normalisation_happens_to_the_rest(smoke: Clone) -> None:

@@ -1,8 +1,9 @@
 """curate: one copy of each document, none with a run of words of a held-out question, split by hash."""
 
 import hashlib
+import json
 import re
-from typing import Any
+from collections import Counter
 
 import pytest
 
@@ -24,13 +25,20 @@ def shared(text: str, other: str, size: int) -> bool:
     return any(theirs[start : start + size] in runs for start in range(len(theirs) - size + 1))
 
 
-def texts_of(question: dict[str, Any]) -> list[str]:
-    return [*(turn["content"] for turn in question["prompt"]), *question["choices"], question["reference"]]
+def evaluation_texts(smoke: Clone) -> dict[str, list[str]]:
+    """The texts of each question and of each preference pair, by its id."""
+    texts = {
+        row["sample_id"]: [*(turn["content"] for turn in row["prompt"]), *row["choices"], row["reference"]]
+        for row in rows(smoke, "data/instructions/test.parquet")
+    }
+    for row in rows(smoke, "data/preferences/test.parquet"):
+        texts[row["pair_id"]] = [*(turn["content"] for turn in row["prompt"]), row["chosen"], row["rejected"]]
+    return texts
 
 
-def test_no_kept_document_shares_a_run_of_words_with_a_question(smoke: Clone) -> None:
+def test_no_kept_document_shares_a_run_of_words_with_an_evaluation_text(smoke: Clone) -> None:
     size = params(smoke)["curate"]["decontaminate_words"]
-    asked = {words_of(text) for row in rows(smoke, "data/instructions/test.parquet") for text in texts_of(row)}
+    asked = {words_of(text) for texts in evaluation_texts(smoke).values() for text in texts}
     by_size: dict[int, set[tuple[str, ...]]] = {}
     for words in asked:
         if 2 * len(words) >= size:
@@ -46,9 +54,9 @@ def test_no_kept_document_shares_a_run_of_words_with_a_question(smoke: Clone) ->
                 assert not found, row["text"]
 
 
-def test_contaminated_documents_name_a_question_that_they_share_words_with(smoke: Clone) -> None:
+def test_contaminated_documents_name_a_question_or_pair_that_they_share_words_with(smoke: Clone) -> None:
     size = params(smoke)["curate"]["decontaminate_words"]
-    asked = {row["sample_id"]: texts_of(row) for row in rows(smoke, "data/instructions/test.parquet")}
+    asked = evaluation_texts(smoke)
     dropped = [row for row in rows(smoke, "data/curate/dropped.parquet") if row["reason"] == "contaminated"]
     assert dropped
     for row in dropped:
@@ -85,3 +93,26 @@ def test_both_sources_are_in_every_split(smoke: Clone) -> None:
     for split in SPLITS:
         found = {row["source"] for row in rows(smoke, f"data/curate/{split}.parquet")}
         assert found == {"hpo_terms", "hpo_diseases"}
+
+
+def test_the_table_of_copies_names_every_copy_and_its_survivor(smoke: Clone) -> None:
+    """The smoke preset may have none; unit tests have many."""
+    dropped = [row for row in rows(smoke, "data/curate/dropped.parquet") if row["reason"].endswith("_duplicate")]
+    members = rows(smoke, "data/curate/clusters.parquet")
+    copies = [row for row in members if row["kind"] != "survivor"]
+    assert Counter((row["doc_id"], row["cluster_id"], f"{row['kind']}_duplicate") for row in copies) == Counter(
+        (row["doc_id"], row["detail"], row["reason"]) for row in dropped
+    )
+    survivors = [row["doc_id"] for row in members if row["kind"] == "survivor"]
+    assert sorted(survivors) == sorted({row["cluster_id"] for row in members})
+    assert all(0.0 < row["similarity"] <= 1.0 for row in members)
+
+
+def test_the_manifest_has_the_hash_of_every_shard(smoke: Clone) -> None:
+    folder = smoke.root / "data" / "curate"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    listed = {entry["file"]: entry["sha256"] for shards in manifest["shards"].values() for entry in shards}
+    shards = [shard for name in (*SPLITS, "dropped") for shard in (folder / f"{name}.parquet").iterdir()]
+    assert listed == {
+        shard.relative_to(folder).as_posix(): hashlib.sha256(shard.read_bytes()).hexdigest() for shard in shards
+    }

@@ -6,7 +6,7 @@ from scripts.declare_deps import code_closure, declared_code
 from forgeline.core.pipeline import PipelineStage, read_pipeline
 
 
-@pytest.mark.parametrize("stage", read_pipeline(), ids=lambda stage: stage.address)
+@pytest.mark.parametrize("stage", read_pipeline(templates=True), ids=lambda stage: stage.address)
 def test_declared_code_is_the_import_closure(stage: PipelineStage) -> None:
     needed, declared = code_closure(stage), declared_code(stage)
     assert sorted(needed - declared) == [], "missing deps: run `python -m scripts.declare_deps`"

@@ -9,7 +9,7 @@ import pytest
 SOURCE = Path("src/forgeline")
 DATA_ROOMS = ("core", "sources", "text")
 EARLY_ROOMS = ("sources", "text", "tokenization", "packing", "model")
-LATE_ROOMS = ("training", "evaluation", "inference", "quantization", "reporting", "tracking")
+LATE_ROOMS = ("training", "evaluation", "inference", "quantization", "reporting", "tracking", "planning")
 FILES = sorted(SOURCE.rglob("*.py"))
 
 

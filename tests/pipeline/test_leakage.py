@@ -31,7 +31,7 @@ def test_no_training_stage_reads_held_out_data() -> None:
 
 
 def test_what_training_reads_was_made_without_held_out_data_but_for_leaving_it_out() -> None:
-    """Upstream of training only `curate` reads a test split: of questions, to drop documents that share their words."""
+    """Upstream of training only `curate` reads test splits: of questions and pairs, to drop what shares their words."""
     pipeline = read_pipeline(ROOT)
     made_by = {out: stage for stage in pipeline for out in stage.outs}
     makers_of = {stage.address: {made_by[dep] for dep in stage.deps if dep in made_by} for stage in pipeline}
@@ -108,14 +108,14 @@ def test_no_held_out_document_has_a_near_copy_in_training(smoke: Clone) -> None:
     """Exact Jaccard similarity of word runs; the pipeline's estimate misses a few just above its threshold."""
     knobs = params(smoke)["curate"]["minhash"]
     texts = {split: [row["text"] for row in rows(smoke, f"data/curate/{split}.parquet")] for split in SPLITS}
-    learned = [shingles(text, knobs["shingle_words"]) for text in texts["train"] + texts["validation"]]
+    learned = [shingles(text, knobs["shingle_size"]) for text in texts["train"] + texts["validation"]]
     owners: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for number, runs in enumerate(learned):
         for run in runs:
             owners[run].append(number)
     similarities = []
     for text in texts["test"]:
-        runs = shingles(text, knobs["shingle_words"])
+        runs = shingles(text, knobs["shingle_size"])
         for number in {owner for run in runs for owner in owners.get(run, [])}:
             similarities.append(len(runs & learned[number]) / len(runs | learned[number]))
     assert similarities, "no test document shares five words with any other: the test shows nothing"

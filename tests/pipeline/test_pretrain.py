@@ -58,7 +58,8 @@ def test_the_curve_has_every_step_and_validation_where_asked(smoke: Clone) -> No
 
 def test_the_learning_rate_warms_up_and_follows_a_cosine(smoke: Clone) -> None:
     knobs = params(smoke)["pretrain"]
-    peak, floor, warm = knobs["learning_rate"], knobs["min_learning_rate_fraction"], knobs["warmup_steps"]
+    peak, schedule = knobs["optimizer"]["learning_rate"], knobs["schedule"]
+    floor, warm = schedule["min_learning_rate_fraction"], schedule["warmup_steps"]
     rates = [value for _, value in curve(smoke, "pretrain", "learning_rate")]
     assert rates[:warm] == pytest.approx([peak * (step + 1) / warm for step in range(warm)])
     rest = knobs["num_steps"] - warm

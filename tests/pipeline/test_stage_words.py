@@ -8,7 +8,7 @@ import pytest
 from forgeline.core.params import plain, read_yaml
 from forgeline.core.pipeline import PipelineStage, read_pipeline
 
-STAGES = read_pipeline()
+STAGES = read_pipeline(templates=True)
 PARAMS = plain(read_yaml(Path("params.yaml")))
 
 

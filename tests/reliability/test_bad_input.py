@@ -13,6 +13,7 @@ from forgeline.core.params import read_yaml, write_yaml
 from forgeline.core.records import documents_table, write_documents
 from tests.clone import Clone
 from tests.reliability.copies import contents, copy_of, leftovers, message, run_stage
+from tests.unit.sources.source_params import source_params
 
 LINE = r"params\.yaml:\d+: "
 
@@ -77,6 +78,29 @@ class TestParams:
         edit(clone, change)
         assert re.match(expected, message(clone.forgeline("check", check=False)))
 
+    @pytest.mark.parametrize(
+        ("key", "value", "expected"),
+        [
+            ("weight", 0.0, r"weight: got 0\.0 \(number\), expected greater than 0"),
+            ("weight", -2.5, r"weight: got -2\.5 \(number\), expected greater than 0"),
+            ("text", "{question", r"hpo_terms: text is for kind files: set it to null for kind hpo_terms"),
+            ("language", "English", r"language: got 'English' \(text\)"),
+        ],
+    )
+    def test_a_mistake_in_a_source(self, clone: Clone, key: str, value: object, expected: str) -> None:
+        edit(clone, lambda p: p["ingest"]["sources"]["hpo_terms"].update({key: value}))
+        assert re.match(
+            LINE + rf"ingest\.sources\.(hpo_terms\.)?{expected}", message(clone.forgeline("check", check=False))
+        )
+
+    def test_two_sources_of_one_name(self, clone: Clone) -> None:
+        params = clone.root / "params.yaml"
+        params.write_text(params.read_text().replace("    hpo_diseases:\n", "    hpo_terms:\n"))
+        said = message(clone.forgeline("check", check=False))
+        assert re.match(
+            LINE + r'not valid YAML: found duplicate key "hpo_terms": rename or remove one of the two', said
+        )
+
     def test_a_stage_refuses_to_run_on_a_mistake_in_another_section(self, clone: Clone) -> None:
         edit(clone, lambda p: p["sft"].update(learning_rate="3e-5"))
         said = message(run_stage(clone, "ingest@hpo_terms"))
@@ -95,7 +119,7 @@ class TestSources:
     @pytest.fixture
     def mine(self, clone: Clone) -> Iterator[Clone]:
         """A clone with a source of the user's own, ingested once."""
-        source = {"kind": "jsonl", "path": self.FILE, "text_field": "text", "max_documents": None}
+        source = source_params(path=self.FILE).model_dump()
         edit(clone, lambda p: p["ingest"]["sources"].update(mine=source))
         (clone.root / "mine").mkdir()
         (clone.root / self.FILE).write_text('{"text": "One fine document."}\n')

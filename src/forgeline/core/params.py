@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from forgeline.core.errors import ParamsError
@@ -43,7 +44,10 @@ def read_yaml(path: Path) -> Any:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        raise ParamsError(f"{path}{line}: not valid YAML: {error.problem or error.context}") from None
+        problem = error.problem or error.context or ""
+        if isinstance(error, DuplicateKeyError):  # it goes on to quote both values, a whole mapping each
+            problem = f"{problem.partition(' with value ')[0]}: rename or remove one of the two"
+        raise ParamsError(f"{path}{line}: not valid YAML: {problem}") from None
     except YAMLError as error:  # a control character, which the scanner reports without a line
         raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
 
@@ -106,19 +110,49 @@ def validate(values: Any, model: type[SectionT], section: str, path: Path, docum
 
 
 def _explain(problem: ErrorDetails, section: str, path: Path, document: Any) -> str:
-    keys = [*section.split("."), *problem["loc"]]
+    kind = problem["type"]
+    keys, chosen = _keys_and_choice([*section.split("."), *problem["loc"]], kind, document)
+    if kind.startswith("union_tag_"):  # the key that chooses is missing or names no alternative
+        keys.append(problem["ctx"]["discriminator"].strip("'"))
     name = ".".join(str(key) for key in keys)
     where = f"{path}:{_line_of(document, keys)}"
-    kind = problem["type"]
-    if kind == "missing":
-        return f"{where}: {name} is missing: add it (presets/default.yaml shows every key with a value)"
+    if kind in ("missing", "union_tag_not_found"):
+        reason = f"{chosen} needs it" if chosen else "presets/default.yaml shows every key with a value"
+        return f"{where}: {name} is missing: add it ({reason})"
     if kind == "extra_forbidden":
-        return f"{where}: {name} is not a known parameter: check its spelling or remove it"
+        of = f" of {chosen}" if chosen else ""
+        return f"{where}: {name} is not a known parameter{of}: check its spelling or remove it"
     if kind == "value_error":  # a rule across fields: its text names the keys and the remedy
         return f"{where}: {name}: {problem['msg'].removeprefix('Value error, ')}"
     value = problem["input"]
     expected = problem["msg"].removeprefix("Input should be ")
+    if kind == "union_tag_invalid":
+        value, expected = value[keys[-1]], f"one of {problem['ctx']['expected_tags']}"
+    elif kind == "model_attributes_type":
+        expected = "a mapping of keys to values"
     return f"{where}: {name}: got {value!r} ({_type_name(value)}), expected {expected}"
+
+
+def _keys_and_choice(location: list[Any], kind: str, document: Any) -> tuple[list[Any], str | None]:
+    """The keys of a problem as they stand in the document, and which of several kinds of section it is in.
+
+    Where a key such as `name` or `kind` chooses among models, pydantic puts the choice between the keys. It is known by
+    being a value there and no key.
+    """
+    keys: list[Any] = []
+    chosen = None
+    node = document
+    for position, key in enumerate(location):
+        names_a_key = kind in ("missing", "extra_forbidden") and position == len(location) - 1
+        if isinstance(node, dict) and key not in node and key in node.values() and not names_a_key:
+            chosen = key
+            continue
+        keys.append(key)
+        try:
+            node = node[key]
+        except (KeyError, IndexError, TypeError):
+            node = None
+    return keys, chosen
 
 
 def _type_name(value: object) -> str:

@@ -30,11 +30,17 @@ class PipelineStage:
         return self.address.partition("@")[0]
 
 
-def read_pipeline(root: Path = Path()) -> list[PipelineStage]:
-    """Every stage of `root`/dvc.yaml in file order, with `foreach` groups expanded."""
+def read_pipeline(root: Path = Path(), templates: bool = False) -> list[PipelineStage]:
+    """Every stage of `root`/dvc.yaml in file order, with `foreach` groups expanded.
+
+    Args:
+        root: The repository.
+        templates: Give a group that has no members now one stage in their place, with the key `*`: what looks at a
+            stage's code or documentation would otherwise not see it.
+    """
     params = plain(read_yaml(root / "params.yaml"))
     stages = plain(read_yaml(root / "dvc.yaml"))["stages"]
-    return [stage for name, definition in stages.items() for stage in _expand(name, definition, params)]
+    return [stage for name, definition in stages.items() for stage in _expand(name, definition, params, templates)]
 
 
 def find_stage(address: str, root: Path = Path()) -> PipelineStage | None:
@@ -42,14 +48,18 @@ def find_stage(address: str, root: Path = Path()) -> PipelineStage | None:
     return next((stage for stage in read_pipeline(root) if stage.address == address), None)
 
 
-def _expand(name: str, definition: dict[str, Any], params: dict[str, Any]) -> Iterator[PipelineStage]:
+def _expand(
+    name: str, definition: dict[str, Any], params: dict[str, Any], templates: bool = False
+) -> Iterator[PipelineStage]:
     if "foreach" not in definition:
         yield _stage(name, definition, params)
         return
     over = definition["foreach"]
     if isinstance(over, str):
         over = _lookup(over.removeprefix("${").removesuffix("}"), params)
-    pairs = over.items() if isinstance(over, dict) else [(item, item) for item in over]
+    pairs = list(over.items()) if isinstance(over, dict) else [(item, item) for item in over]
+    if not pairs and templates:
+        pairs = [("*", {})]
     for key, item in pairs:
         yield _stage(f"{name}@{key}", definition["do"], {**params, "key": key, "item": item})
 

@@ -26,12 +26,17 @@ def announce_resume(step: int) -> None:
     print(f"  goes on from the checkpoint at step {step}", file=sys.stderr, flush=True)
 
 
+def announce_warning(text: str) -> None:
+    """Says something that a user should look at, though the stage goes on."""
+    print(f"forgeline: warning: {text}", file=sys.stderr, flush=True)
+
+
 class ProgressBar:
     """What `progress` yields: call it with the work just done."""
 
     def __init__(self, bar: Progress | None, description: str, total: float, unit: str) -> None:
         self._bar = bar
-        self._task: TaskID | None = bar.add_task(description, total=total, rate="", note="") if bar else None
+        self._task: TaskID | None = bar.add_task(description, total=total or None, rate="", note="") if bar else None
         self._description = description
         self._total = total
         self._unit = unit
@@ -48,13 +53,16 @@ class ProgressBar:
             self._bar.update(self._task, advance=amount, rate=rate, note=note)
         elif now - self._last_log > _LOG_EVERY_SECONDS:
             self._last_log = now
-            share = self._done / self._total if self._total else 1.0
-            print(f"  {self._description} {share:.0%} {rate} {note}", file=sys.stderr, flush=True)
+            share = f"{self._done / self._total:.0%}" if self._total else f"{self._done:,.0f} {self._unit}"
+            print(f"  {self._description} {share} {rate} {note}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def progress(description: str, total: float, unit: str) -> Iterator[ProgressBar]:
-    """Shows work of `total` units while the block runs; yields a callable that is told each piece done."""
+    """Shows work of `total` units while the block runs; yields a callable that is told each piece done.
+
+    A total of 0 means that it is not known.
+    """
     if not sys.stderr.isatty():
         yield ProgressBar(None, description, total, unit)
         return

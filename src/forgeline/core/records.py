@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from forgeline.core.shards import iter_shards, shard_path
 from forgeline.core.storage import read_table, sha256_text, write_table
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant" | ..., "content": ...}
@@ -141,14 +142,14 @@ SCHEMAS: dict[type, pa.Schema] = {kind: _schema(kind) for kind in (Conversation,
 RecordT = TypeVar("RecordT", Conversation, PreferencePair, EvalSample)
 
 
-def write_documents(path: Path, table: pa.Table) -> None:
-    """Documents, or dropped documents with their reasons, as Parquet."""
-    write_table(path, table)
+def write_documents(folder: Path, table: pa.Table) -> None:
+    """Documents, or dropped documents with their reasons, as a folder with one shard; see `shards` for many."""
+    write_table(shard_path(folder, 0), table)
 
 
 def read_documents(path: Path) -> pa.Table:
-    """The documents of a Parquet file; raises `DataError` as `read_table` does."""
-    return read_table(path, DOCUMENTS)
+    """All documents of a folder of shards, in memory; raises `DataError` as `iter_shards` does."""
+    return pa.concat_tables(iter_shards(path, DOCUMENTS))
 
 
 def write_records(path: Path, kind: type[RecordT], records: Sequence[RecordT]) -> None:

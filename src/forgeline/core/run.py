@@ -27,8 +27,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
+from forgeline.core.durations import note_duration
 from forgeline.core.errors import DataError, ForgelineError, StopRequested, describe_os_error, write_failure
-from forgeline.core.params import Section
+from forgeline.core.params import PARAMS_FILE, Section, plain, read_yaml
 from forgeline.core.pipeline import find_stage
 from forgeline.core.process import STOPPED, raise_on_stop_signals
 from forgeline.core.progress import announce_stage
@@ -44,7 +45,12 @@ LIBRARIES = (
     "trl",
     "peft",
     "compressed-tensors",
+    "datasets",
+    "ftfy",
+    "gigatoken",
+    "numba",
     "numpy",
+    "py3langid",
     "pyarrow",
 )
 CODE_ROOTS = ("src/", "stages/")
@@ -69,19 +75,22 @@ class StageRun:
         self.params = {name: section.model_dump(mode="json") for name, section in params.items()}
         self._metrics = metrics
         self._outputs: list[tuple[Path, Path]] = []
-        self._summarized = False
+        self._summary: dict[str, Any] | None = None
         self._scratch: Path | None = None
+        self._resumes = False
+        self._all_params: dict[str, Any] = {}
 
     def __enter__(self) -> "StageRun":
         check_params_once()
         announce_stage(self.address)
+        self._all_params = plain(read_yaml(PARAMS_FILE))  # now: a user may edit the file while the stage runs
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         unwritten = [str(final) for partial, final in self._outputs if not partial.exists()]
-        if kind is not None or not self._summarized or unwritten:
+        if kind is not None or self._summary is None or unwritten:
             for partial, _ in self._outputs:
                 _remove(partial)
             if kind is None:
@@ -91,6 +100,8 @@ class StageRun:
             _replace(partial, final)
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
+        if not self._resumes:
+            note_duration(_repository_root(), self.address, self._all_params, self._summary)
 
     def output(self, path: Path) -> Path:
         """Where to write what will stand at `path` (a file or a folder) once the stage has succeeded."""
@@ -102,8 +113,8 @@ class StageRun:
 
     def summarize(self, counts: Counts, **values: Any) -> None:
         """Writes the metrics file: the record counts and the stage's own figures."""
-        write_json(self.output(self._metrics), {"records": counts.as_json(), **values})
-        self._summarized = True
+        self._summary = {"records": counts.as_json(), **values}
+        write_json(self.output(self._metrics), self._summary)
 
     def scratch(self) -> Path:
         """A folder that survives a kill and is found again by a rerun of the same work, and by no other.
@@ -114,6 +125,7 @@ class StageRun:
         if self._scratch is None:
             name = f"{self.address.replace('@', '-')}-{self.fingerprint()[:16]}"
             self._scratch = _repository_root() / ".dvc" / "tmp" / "scratch" / name
+            self._resumes = self._scratch.exists()
             self._scratch.mkdir(parents=True, exist_ok=True)
         return self._scratch
 

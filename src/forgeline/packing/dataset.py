@@ -1,4 +1,4 @@
-"""Reading packed tokens: fixed windows over a memory-mapped shard, and the order in which training visits them."""
+"""Reading packed tokens: fixed windows over a memory-mapped shard."""
 
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ class TokenDataset:
         self.facts: dict[str, Any] = self.manifest[split]
         self.sequence_length: int = self.manifest["sequence_length"]
         self.tokenizer: str = self.manifest["tokenizer"]
+        self.weights: dict[str, float] = self.manifest["weights"]
         shard = folder / f"{split}.bin"
         if not shard.is_file() or sha256_path(shard) != self.facts["sha256"]:
             raise DataError(f"{shard} is missing, truncated or changed since it was packed: delete it, run `dvc repro`")
@@ -34,6 +35,14 @@ class TokenDataset:
 
     def __len__(self) -> int:
         return int(self.facts["num_windows"])
+
+    def source_windows(self) -> dict[str, range]:
+        """The windows of each source, in the order of the stream: those whose first predicted token is the source's."""
+        # By place in the stream, since JSON sorted them by name.
+        sources = dict(sorted(self.facts["sources"].items(), key=lambda item: item[1]["first_token"]))
+        starts = [-(-(facts["first_token"] - 1) // self.sequence_length) for facts in sources.values()]
+        edges = [min(start, len(self)) for start in [*starts, len(self)]]
+        return {name: range(edges[number], edges[number + 1]) for number, name in enumerate(sources)}
 
     @property
     def bytes_per_token(self) -> float:
@@ -52,27 +61,3 @@ class TokenDataset:
     def tokens(self) -> npt.NDArray[np.int64]:
         """The whole stream."""
         return self._tokens.astype(np.int64)
-
-
-class WindowOrder:
-    """Which window training sees at which position: a fresh seeded permutation for every epoch.
-
-    The order is a function of the seed and the position alone, so resuming needs no state but the position.
-    """
-
-    def __init__(self, num_windows: int, seed: int) -> None:
-        self._num_windows = num_windows
-        self._seed = seed
-        self._epoch = -1
-        self._permutation: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
-
-    def indices(self, start: int, count: int) -> npt.NDArray[np.int64]:
-        """The window numbers at positions `start` to `start + count - 1` of the endless sequence of epochs."""
-        return np.array([self._at(position) for position in range(start, start + count)], dtype=np.int64)
-
-    def _at(self, position: int) -> int:
-        epoch, offset = divmod(position, self._num_windows)
-        if epoch != self._epoch:
-            self._permutation = np.random.default_rng([self._seed, epoch]).permutation(self._num_windows)
-            self._epoch = epoch
-        return int(self._permutation[offset])

@@ -11,12 +11,14 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from forgeline.core.pipeline import PipelineStage
+from forgeline.reporting.corpus import drop_funnel, source_funnels, source_mix, trained_mix
+from forgeline.reporting.corpus_charts import funnel_chart, mix_chart, source_styles
 from forgeline.reporting.generations import Question
 from forgeline.reporting.graph import pipeline_graph
 from forgeline.reporting.leaderboard import Column, Row, baseline_of, best_of, columns_of
 from forgeline.reporting.lineage import code_revision, locked_params
 from forgeline.reporting.plots import Dot, interval_bar, interval_chart, scatter_chart
-from forgeline.reporting.sections import drop_funnel, figures, training_curves
+from forgeline.reporting.sections import figures, training_curves
 from forgeline.reporting.terminal import arrow
 
 NUM_COLOURS = 8  # s1 … s8 in report.css
@@ -74,7 +76,8 @@ def render_report(
         curves=training_curves(
             metrics_folder / "history", [stage.address.partition("@")[2] or stage.name for stage in stages]
         ),
-        funnel=drop_funnel(metrics_folder, stages),
+        funnels=_funnels(metrics_folder, stages),
+        mixes=_mixes(metrics_folder, stages),
         text_figures={name: found[name] for name in ("tokenizer", "pack", "baseline") if name in found},
         questions=questions,
         tasks=list(dict.fromkeys(question.task for question in questions)),
@@ -150,6 +153,29 @@ def _scatters(rows: Sequence[Row], colours: Mapping[str, str]) -> list[str]:
         )
         for label, key, scale, log in costs
     ]  # fmt: skip
+
+
+def _funnels(metrics_folder: Path, stages: Sequence[PipelineStage]) -> list[tuple[str, Markup]]:
+    """Caption and drawing: all sources together, then, where there are several, each by itself."""
+    charts = [("all sources", drop_funnel(metrics_folder, stages))]
+    by_source = source_funnels(metrics_folder, stages)
+    if len(by_source) > 1:
+        charts += by_source.items()
+    return [(name, Markup(funnel_chart(f"Where the documents went: {name}", rows))) for name, rows in charts if rows]
+
+
+def _mixes(metrics_folder: Path, stages: Sequence[PipelineStage]) -> list[tuple[str, Markup, list[tuple[str, str]]]]:
+    """Caption, drawing and legend (CSS class and source) of the source mix in bytes and in documents."""
+    by_bytes = source_mix(metrics_folder, stages, "num_bytes")
+    by_documents = source_mix(metrics_folder, stages, "num_documents")
+    trained = trained_mix(metrics_folder, stages)
+    styles = source_styles([*by_bytes, *by_documents])
+    charts = (
+        ("Source mix by bytes of text", by_bytes + ([trained] if trained else []), "bytes"),
+        ("Source mix by documents", by_documents, "documents"),
+    )
+    legend = [(style, name) for name, style in styles.items()]
+    return [(title, Markup(mix_chart(title, rows, styles, unit)), legend) for title, rows, unit in charts if rows]
 
 
 def _dot(row: Row, key: str, x: float, colours: Mapping[str, str]) -> Dot:

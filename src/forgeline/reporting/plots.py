@@ -81,7 +81,7 @@ def line_chart(title: str, lines: Sequence[Line], x_label: str, y_label: str, lo
         if line.marked:
             body += "".join(f'<circle class="dot {line.style}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in pixels)
     names = ", ".join(f"{line.name} ends at {line.points[-1][1]:.4g}" for line in lines if line.points)
-    return _svg(title, f"{y_label} against {x_label}: {names}.", body, "chart hover")
+    return drawing(title, f"{y_label} against {x_label}: {names}.", body, "chart hover")
 
 
 def interval_chart(title: str, dots: Sequence[Dot], x_label: str, baseline: tuple[float, str] | None) -> str:
@@ -112,7 +112,7 @@ def interval_chart(title: str, dots: Sequence[Dot], x_label: str, baseline: tupl
     body += f"{escape(x_label)}</text>"
     said = ", ".join(f"{dot.name} {dot.value:.3f} (95 % interval {dot.low:.3f} to {dot.high:.3f})" for dot in dots)
     base = f" Baseline: {baseline[1]} {baseline[0]:.3f}." if baseline else ""
-    return _svg(title, said + "." + base, body, "chart", height)
+    return drawing(title, said + "." + base, body, "chart", height)
 
 
 def scatter_chart(title: str, dots: Sequence[Dot], x_label: str, y_label: str, log_x: bool = False) -> str:
@@ -133,7 +133,7 @@ def scatter_chart(title: str, dots: Sequence[Dot], x_label: str, y_label: str, l
         body += f'<circle class="dot {dot.style}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
         body += _label(dot.name, x, y, taken)
     said = ", ".join(f"{dot.name}: {dot.x:.4g}, {dot.value:.3f}" for dot in dots)
-    return _svg(title, f"{y_label} against {x_label}. {said}.", body, "chart")
+    return drawing(title, f"{y_label} against {x_label}. {said}.", body, "chart")
 
 
 def interval_bar(value: float, low: float, high: float, baseline: float | None, domain: tuple[float, float]) -> str:
@@ -148,14 +148,12 @@ def interval_bar(value: float, low: float, high: float, baseline: float | None, 
     return f'<svg class="bar" viewBox="0 0 96 12" aria-hidden="true">{body}</svg>'
 
 
-def stacked_bar(parts: Sequence[tuple[float, str]], total: float) -> str:
-    """Consecutive segments (amount, CSS class) as shares of `total`, stretched to the width of its place."""
-    x, body = 0.0, ""
-    for amount, style in parts:
-        width = 100 * amount / total if total else 0.0
-        body += f'<rect class="{style}" x="{x:.3f}" y="0" width="{width:.3f}" height="10"/>'
-        x += width
-    return f'<svg class="stack" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">{body}</svg>'
+def drawing(title: str, description: str, body: str, style: str, height: float = HEIGHT) -> str:
+    """The frame of every chart: `WIDTH` wide, with a title and a description for those who cannot see it."""
+    return (
+        f'<svg class="{style}" viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{escape(title)}">'
+        f"<title>{escape(title)}</title><desc>{escape(description)}</desc>{body}</svg>"
+    )
 
 
 def _label(name: str, x: float, y: float, taken: list[tuple[float, float, float, float]]) -> str:
@@ -194,13 +192,6 @@ def _frame(x_axis: Axis, y_axis: Axis, x_label: str, y_label: str) -> str:
     body += f'<text class="axis" x="{center}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_label)}</text>'
     body += f'<text class="axis" transform="translate(11 {middle}) rotate(-90)" text-anchor="middle">'
     return f"{body}{escape(y_label)}</text>"
-
-
-def _svg(title: str, description: str, body: str, style: str, height: float = HEIGHT) -> str:
-    return (
-        f'<svg class="{style}" viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{escape(title)}">'
-        f"<title>{escape(title)}</title><desc>{escape(description)}</desc>{body}</svg>"
-    )
 
 
 def _linear_ticks(low: float, high: float, wanted: int = 5) -> list[float]:

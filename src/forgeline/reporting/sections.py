@@ -1,18 +1,17 @@
-"""What the report shows beside the leaderboard: training curves, the drop funnel, figures of stages."""
+"""What the report shows beside the leaderboard: training curves and figures of stages."""
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from forgeline.core.errors import DataError
 from forgeline.core.pipeline import PipelineStage
-from forgeline.core.storage import read_json
-from forgeline.reporting.plots import Line, line_chart, stacked_bar
+from forgeline.reporting.corpus import metrics_of
+from forgeline.reporting.plots import Line, line_chart
 
-FUNNEL_STAGES = ("ingest", "clean", "curate")
 MAX_POINTS = 400  # of one curve; longer ones are averaged over equal runs of steps
 _SPLITS = ("train_", "validation_", "eval_")
 _FIRST = ("mean_reward", "loss", "reward", "accuracy", "margin")  # what a reader looks for first, by part of the name
@@ -29,17 +28,6 @@ class Curves:
     more: Sequence[tuple[str, str]]
 
 
-@dataclass(frozen=True)
-class FunnelRow:
-    """Where the documents of one stage went; `bar` is the drawing, `dropped` the reasons in falling order."""
-
-    stage: str
-    num_in: int
-    num_out: int
-    dropped: Sequence[tuple[str, int]]
-    bar: str
-
-
 def training_curves(history: Path, order: Sequence[str]) -> list[Curves]:
     """Charts of every `<stage>.csv` in `history`, in the order of `order`, then by name."""
     files = {path.stem: path for path in sorted(history.glob("*.csv"))}
@@ -47,50 +35,14 @@ def training_curves(history: Path, order: Sequence[str]) -> list[Curves]:
     return [_curves(name, files[name]) for name in names + [name for name in files if name not in names]]
 
 
-def drop_funnel(metrics_folder: Path, stages: Sequence[PipelineStage]) -> list[FunnelRow]:
-    """Ingest, clean and curate, each summed over its sources; stages without a metrics file are left out."""
-    rows: list[tuple[str, int, int, list[tuple[str, int]]]] = []
-    for name in FUNNEL_STAGES:
-        records = [
-            r for stage in stages if stage.name == name and (r := _summary(metrics_folder, stage).get("records"))
-        ]
-        if records:
-            num_in, num_out = (sum(record[side] for record in records) for side in ("in", "out"))
-            rows.append((name, num_in, num_out, _sum_reasons(records)))
-    largest = max((num_in for _, num_in, _, _ in rows), default=0)
-    return [FunnelRow(*row, _bar(row[2], row[3], largest)) for row in rows]
-
-
 def figures(metrics_folder: Path, stages: Sequence[PipelineStage]) -> dict[str, dict[str, Any]]:
     """The plain figures of every stage's metrics file, by address and dotted name."""
     found = {}
     for stage in stages:
         if stage.name not in ("evaluate", "report", "register"):
-            leaves = dict(_leaves({k: v for k, v in _summary(metrics_folder, stage).items() if k != "records"}))
+            leaves = dict(_leaves({k: v for k, v in metrics_of(metrics_folder, stage).items() if k != "records"}))
             found[stage.address] = leaves
     return {address: leaves for address, leaves in found.items() if leaves}
-
-
-def _summary(metrics_folder: Path, stage: PipelineStage) -> dict[str, Any]:
-    """The metrics file of a stage: metrics/<stage>.json or metrics/<stage>/<key>.json; empty when it is not there."""
-    path = metrics_folder / f"{stage.address.replace('@', '/')}.json"
-    content = read_json(path) if path.is_file() else {}
-    return content if isinstance(content, dict) else {}
-
-
-def _sum_reasons(records: Iterable[Mapping[str, Any]]) -> list[tuple[str, int]]:
-    total: dict[str, int] = {}
-    for record in records:
-        for reason, number in record["dropped"].items():
-            total[reason] = total.get(reason, 0) + number
-    return sorted(
-        ((reason, number) for reason, number in total.items() if number), key=lambda item: (-item[1], item[0])
-    )
-
-
-def _bar(num_out: int, dropped: Sequence[tuple[str, int]], largest: int) -> str:
-    segments = [(number, f"drop d{index % 4 + 1}") for index, (_, number) in enumerate(dropped)]
-    return stacked_bar([(num_out, "kept"), *segments], largest)
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

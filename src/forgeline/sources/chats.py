@@ -8,6 +8,7 @@ from typing import Any
 from forgeline.core.errors import DataError
 from forgeline.core.records import Message
 from forgeline.sources.files import jsonl_objects
+from forgeline.sources.formats.records import Where
 from forgeline.sources.questions import Question
 from forgeline.text.split import assign_split
 
@@ -33,26 +34,28 @@ def chat_questions(
         DataError: The file cannot be read, or a line holds no conversation that ends with an answer (names the line).
     """
     questions = []
-    for number, row in jsonl_objects(path):
-        messages = _messages(row, f"{path}:{number}")
+    for row, where in jsonl_objects(path):
+        messages = _messages(row, where)
         key = json.dumps(messages[:-1], ensure_ascii=False, sort_keys=True)
         split = assign_split(key, seed, validation_fraction, test_fraction)
         questions.append(Question(TASK, split, key, source, messages[:-1], messages[-1]["content"]))
     return questions
 
 
-def _messages(row: Mapping[str, Any], where: str) -> list[Message]:
+def _messages(row: Mapping[str, Any], where: Where) -> list[Message]:
     messages = row.get("messages")
     if not isinstance(messages, list) or not messages:
-        raise DataError(f'{where}: no list \'messages\': write {{"messages": [{{"role": ..., "content": ...}}, ...]}}')
+        raise DataError(
+            f'{where()}: no list \'messages\': write {{"messages": [{{"role": ..., "content": ...}}, ...]}}'
+        )
     for place, message in enumerate(messages, start=1):
         if not isinstance(message, dict) or message.get("role") not in ROLES:
-            raise DataError(f"{where}: message {place} has no role out of {', '.join(ROLES)}: correct it")
+            raise DataError(f"{where()}: message {place} has no role out of {', '.join(ROLES)}: correct it")
         if not isinstance(message.get("content"), str) or not message["content"].strip():
-            raise DataError(f"{where}: message {place} has no content: write text into it or remove the line")
+            raise DataError(f"{where()}: message {place} has no content: write text into it or remove the line")
     roles = [message["role"] for message in messages]
     if roles[-1] != "assistant" or "user" not in roles:
         raise DataError(
-            f"{where}: needs a user's turn and the assistant's answer as the last one, has {', '.join(roles)}"
+            f"{where()}: needs a user's turn and the assistant's answer as the last one, has {', '.join(roles)}"
         )
     return [{"role": message["role"], "content": message["content"]} for message in messages]

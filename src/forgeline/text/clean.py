@@ -1,127 +1,262 @@
-"""Normalises text and drops documents that are not worth learning from.
+"""Normalises documents, drops those that are not worth learning from, and masks personal data.
 
-Newlines and paragraphs survive: they are structure. What is normalised: line ends, control characters (Unicode category
-Cc, and the byte order mark), Unicode form (NFC), trailing white space, and runs of blank lines (one is left).
+In this order: normalise, length, language, quality rules (those of the document's language), masking. A kept document
+gets the id of its new text; a dropped one keeps the id and text it came with, and tells the rule and what was measured.
+
+The common path handles a shard as whole Arrow columns in code that releases the GIL; only documents that need it
+become Python objects. So a thread for each core is enough, and memory is a small multiple of the shard.
 """
 
-import re
-import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Annotated
+from operator import attrgetter
+from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-from pydantic import Field, model_validator
+import pyarrow.compute as pc
 
-from forgeline.core.params import Section
-from forgeline.core.records import DOCUMENTS, document_id
-from forgeline.core.run import Counts
-from forgeline.text.funnel import DroppedRow, count_reasons, dropped_table
+from forgeline.core.progress import announce_warning
+from forgeline.core.records import DOCUMENTS, DROPPED, document_id
+from forgeline.core.runner import run_tasks
+from forgeline.core.shards import shard_paths
+from forgeline.core.storage import read_table, write_table
+from forgeline.text.buffers import one_array, replaced
+from forgeline.text.clean_params import AUTO, DEFAULT_PROFILE, CleanParams
+from forgeline.text.clean_report import CleanReport
+from forgeline.text.language import UNDETERMINED, check_known, identify
+from forgeline.text.measure import text_figures
+from forgeline.text.normalize import normalize_texts
+from forgeline.text.pii import mask_texts
+from forgeline.text.quality.assumptions import ASSUMPTIONS
+from forgeline.text.quality.params import FAMILIES, QualityParams
+from forgeline.text.quality.rules import REASONS, Judgement, judge
 
-_LINE_END = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff]")
-_TRAILING = re.compile(r"[^\S\n]+$", re.MULTILINE)
-_BLANK_RUN = re.compile(r"\n{3,}")
+# Of one shard: too few tell nothing, more are not needed.
+_FEWEST_SUSPECTS = 10
+_MOST_SUSPECTS = 50
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Mask = npt.NDArray[np.bool_]
+Positions = npt.NDArray[np.int64]
 
 
-class CleanParams(Section):
-    """Section `clean`: what a document must be like, measured on the normalised text.
+@dataclass(frozen=True)
+class CleanTask:
+    """One shard to clean: where it is, where its two parts go, and how. `language` is the source's."""
 
-    Attributes:
-        min_characters: Shorter documents are dropped as `too_short`.
-        max_characters: Longer ones as `too_long`.
-        max_symbol_fraction: Largest share of symbols (neither letter, digit nor mark) among the characters that are not
-            white space; above it, `too_many_symbols`.
-        max_duplicate_line_fraction: Largest share of lines that repeat an earlier line, among lines that are not blank;
-            above it, `duplicate_lines`.
-    """
+    documents: Path
+    kept: Path
+    dropped: Path
+    language: str
+    params: CleanParams
 
-    min_characters: Annotated[int, Field(ge=1)]
-    max_characters: Annotated[int, Field(ge=1)]
-    max_symbol_fraction: Share
-    max_duplicate_line_fraction: Share
-
-    @model_validator(mode="after")
-    def _range_of_lengths(self) -> "CleanParams":
-        if self.min_characters > self.max_characters:
-            raise ValueError("min_characters is above max_characters: no document could stay, lower it")
-        return self
+    @property
+    def megabytes(self) -> float:
+        """Size of the shard's file."""
+        return self.documents.stat().st_size / 1e6
 
 
 @dataclass(frozen=True)
 class CleanResult:
-    """Normalised documents in input order, dropped ones as they came in, and the counts of both."""
+    """Kept documents and dropped ones, each in the order they came, and where all of them went."""
 
     documents: pa.Table
     dropped: pa.Table
-    counts: Counts
+    report: CleanReport
 
 
-def clean(documents: pa.Table, params: CleanParams) -> CleanResult:
-    """Normalises every document and drops those that break a rule, the first that applies.
+def clean_tasks(documents: Path, kept: Path, dropped: Path, language: str, params: CleanParams) -> list[CleanTask]:
+    """One task for every shard of a source; shards keep their names.
 
-    A kept document gets the id of its new text; a dropped one keeps the id and text it came with.
+    Raises:
+        DataError: There are no documents.
+        ParamsError: A language that is wanted cannot be told.
     """
-    kept: list[tuple[str, str]] = []
-    dropped: list[DroppedRow] = []
-    rows = zip(*(documents[name].to_pylist() for name in ("doc_id", "text", "source")), strict=True)
-    for doc_id, text, source in rows:
-        normal = normalize(text)
-        verdict = judge(normal, params)
-        if verdict is None:
-            kept.append((normal, source))
-        else:
-            dropped.append(DroppedRow(doc_id, text, source, *verdict))
-    table = dropped_table(dropped)
-    return CleanResult(_documents(kept), table, Counts(documents.num_rows, len(kept), count_reasons(table)))
+    if params.languages is not None:
+        check_known(params.languages)
+    for folder in (kept, dropped):
+        folder.mkdir(parents=True, exist_ok=True)
+    return [
+        CleanTask(shard, kept / shard.name, dropped / shard.name, language, params) for shard in shard_paths(documents)
+    ]
 
 
-def _documents(kept: list[tuple[str, str]]) -> pa.Table:
-    texts = [text for text, _ in kept]
-    return pa.table([[document_id(text) for text in texts], texts, [source for _, source in kept]], schema=DOCUMENTS)
+def clean_source(
+    source: str, documents: Path, kept: Path, dropped: Path, language: str, params: CleanParams
+) -> CleanReport:
+    """Cleans all shards of a source, and tells the user what looks wrong with its rules or language.
+
+    Args:
+        source: Its name, for messages.
+        documents: Folder of shards.
+        kept: Where a shard of what stays goes for each of them.
+        dropped: Where a shard of what leaves goes.
+        language: What the source is declared to be in.
+        params: Section `clean`.
+
+    Raises:
+        DataError: There are no documents.
+        ParamsError: A language that is wanted cannot be told.
+    """
+    tasks = clean_tasks(documents, kept, dropped, language, params)
+    report = CleanReport()
+    for shard in run_tasks(clean_shard, tasks, f"clean {source}", "MB", attrgetter("megabytes")):
+        report.add(shard)
+    for warning in report.warnings(source):
+        announce_warning(warning)
+    return report
 
 
-def normalize(text: str) -> str:
-    """The text with the normalisations of this module; applying it twice changes nothing more."""
-    text = _CONTROL.sub("", _LINE_END.sub("\n", text))
-    text = _TRAILING.sub("", unicodedata.normalize("NFC", text))
-    return _BLANK_RUN.sub("\n\n", text).strip("\n")
+def clean_shard(task: CleanTask) -> CleanReport:
+    """Cleans one shard: reads it, and writes a shard of what stays and one of what leaves.
+
+    Raises:
+        DataError: The shard is missing or is not one of documents.
+    """
+    result = clean(read_table(task.documents, DOCUMENTS), task.language, task.params)
+    write_table(task.kept, result.documents)
+    write_table(task.dropped, result.dropped)
+    return result.report
 
 
-def judge(text: str, params: CleanParams) -> tuple[str, str] | None:
-    """Why a normalised text is dropped, as (reason, the measured number), or None when it stays."""
-    if len(text) < params.min_characters:
-        return "too_short", f"{len(text)} characters"
-    if len(text) > params.max_characters:
-        return "too_long", f"{len(text)} characters"
-    symbols = symbol_fraction(text)
-    if symbols > params.max_symbol_fraction:
-        return "too_many_symbols", f"{symbols:.3f}"
-    repeats = duplicate_line_fraction(text)
-    if repeats > params.max_duplicate_line_fraction:
-        return "duplicate_lines", f"{repeats:.3f}"
-    return None
+def clean(documents: pa.Table, language: str, params: CleanParams) -> CleanResult:
+    """Cleans documents of one source.
+
+    Args:
+        documents: In the schema `records.DOCUMENTS`, with less than 2 GiB of text.
+        language: ISO 639 code of the language they are in, or `auto` if that has to be found out.
+        params: Section `clean`.
+    """
+    report = CleanReport(num_in=documents.num_rows)
+    original = one_array(documents["text"])
+    normalized = normalize_texts(original, params.normal_form)
+    report.num_repaired = normalized.num_repaired
+    batch = _Batch(normalized.texts)
+    _drop_by_length(batch, params)
+    _find_languages(batch, language, params, report)
+    _apply_rules(batch, language, params, report)
+    masked = mask_texts(batch.texts, params.pii)
+    report.pii.update(masked.counts)
+    kept = _kept(documents, original, batch.positions, masked.texts)
+    report.figures.update(text_figures(kept))
+    dropped = batch.dropped(documents)
+    report.dropped.update(dropped["reason"].to_pylist())
+    return CleanResult(kept, dropped, report)
 
 
-def symbol_fraction(text: str) -> float:
-    """Share of symbols among the characters that are not white space; 0 when there are none."""
-    kinds = [(_kind(character), text.count(character)) for character in set(text)]
-    symbols = sum(count for kind, count in kinds if kind == "symbol")
-    visible = sum(count for kind, count in kinds if kind != "space")
-    return symbols / visible if visible else 0.0
+class _Batch:
+    """Documents on their way through the rules.
+
+    Attributes:
+        texts: Of the documents that are left.
+        positions: Where each of them stood in the shard.
+        languages: What each of them is in.
+    """
+
+    def __init__(self, texts: pa.Array) -> None:
+        self.texts = texts
+        self.positions: Positions = np.arange(len(texts))
+        self.languages: npt.NDArray[np.str_] = np.full(len(texts), UNDETERMINED)
+        self._dropped: list[tuple[Positions, Sequence[str], Sequence[str]]] = []
+
+    def drop(self, leaving: Mask, reasons: Sequence[str], details: Sequence[str]) -> None:
+        """Takes documents out; reasons and details are those of the leaving ones, in order."""
+        if not leaving.any():
+            return
+        self._dropped.append((self.positions[leaving], reasons, details))
+        self.texts = self.texts.filter(pa.array(~leaving))
+        self.positions = self.positions[~leaving]
+        self.languages = self.languages[~leaving]
+
+    def dropped(self, documents: pa.Table) -> pa.Table:
+        """The documents taken out as they came, in the order they came."""
+        if not self._dropped:
+            return DROPPED.empty_table()
+        positions = np.concatenate([positions for positions, _, _ in self._dropped])
+        reasons = [reason for _, reasons, _ in self._dropped for reason in reasons]
+        details = [detail for _, _, details in self._dropped for detail in details]
+        order = pa.array(np.argsort(positions))
+        columns = documents.take(pa.array(positions).take(order)).columns
+        return pa.table([*columns, pa.array(reasons).take(order), pa.array(details).take(order)], schema=DROPPED)
 
 
-def duplicate_line_fraction(text: str) -> float:
-    """Share of lines that repeat an earlier one, among lines that are not blank; 0 when there are none."""
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
-    return 1 - len(set(lines)) / len(lines) if lines else 0.0
+def _drop_by_length(batch: _Batch, params: CleanParams) -> None:
+    lengths = pc.utf8_length(batch.texts).to_numpy(zero_copy_only=False)
+    leaving = (lengths < params.min_characters) | (lengths > params.max_characters)
+    reasons = ["too_short" if length < params.min_characters else "too_long" for length in lengths[leaving]]
+    batch.drop(leaving, reasons, [f"{length} characters" for length in lengths[leaving]])
 
 
-@lru_cache(maxsize=65_536)
-def _kind(character: str) -> str:
-    if character.isspace():
-        return "space"
-    # Marks are vowels in many scripts: counting them as symbols would throw Hindi or Thai away.
-    return "word" if unicodedata.category(character)[0] in "LNM" else "symbol"
+def _find_languages(batch: _Batch, language: str, params: CleanParams, report: CleanReport) -> None:
+    """Notes every document's language, and drops those in none of the wanted ones."""
+    batch.languages = np.full(len(batch.texts), language)
+    if language != AUTO and params.languages is None:
+        return
+    found = identify(batch.texts)
+    sure = found.scores >= params.min_language_score
+    codes = np.where(sure, found.codes, UNDETERMINED)
+    report.languages.update(codes.tolist())
+    if language == AUTO:
+        batch.languages = codes
+    if params.languages is not None:
+        leaving = ~np.isin(codes, params.languages)
+        likeliest = zip(found.codes[leaving], found.scores[leaving], strict=True)
+        details = [f"{code} {score:.2f}" for code, score in likeliest]
+        batch.drop(leaving, ["language"] * len(details), details)
+
+
+def _apply_rules(batch: _Batch, language: str, params: CleanParams, report: CleanReport) -> None:
+    """Judges the documents of every language by its rules, and drops those that break one."""
+    judged = _judge(batch, params)
+    leaving = judged.reasons != 0
+    reasons = [REASONS[reason] for reason in judged.reasons[leaving].tolist()]
+    report.judged.update(batch.languages.tolist())
+    report.broken.update(zip(batch.languages[leaving].tolist(), reasons, strict=True))
+    if language != AUTO:
+        _doubt_language(batch.texts.filter(pa.array(leaving)), reasons, params, report)
+    batch.texts = judged.texts
+    batch.drop(leaving, reasons, [f"{value:.4g}" for value in judged.values[leaving].tolist()])
+
+
+def _judge(batch: _Batch, params: CleanParams) -> Judgement:
+    """The verdict of the rules on every document, each by those of its language."""
+    if len(params.rules) == 1:
+        return _judge_alike(batch.texts, params.rules[DEFAULT_PROFILE])
+    codes, numbers = np.unique(batch.languages, return_inverse=True)
+    profiles = [params.profile(code) for code in codes.tolist()]
+    reasons, values = np.zeros(len(batch.texts), np.uint8), np.zeros(len(batch.texts))
+    parts, places = [batch.texts.slice(0, 0)], [np.zeros(0, np.int64)]
+    for profile in sorted(set(profiles)):
+        members = np.isin(numbers, [number for number, name in enumerate(profiles) if name == profile])
+        judged = _judge_alike(batch.texts.filter(pa.array(members)), params.rules[profile])
+        reasons[members], values[members] = judged.reasons, judged.values
+        parts.append(judged.texts)
+        places.append(np.flatnonzero(members))
+    order = np.argsort(np.concatenate(places))
+    return Judgement(pa.concat_arrays(parts).take(pa.array(order)), reasons, values)
+
+
+def _judge_alike(texts: pa.Array, rules: QualityParams) -> Judgement:
+    if any(getattr(rules, family).enabled for family in FAMILIES):
+        return judge(texts, rules)
+    return Judgement(texts, np.zeros(len(texts), np.uint8), np.zeros(len(texts)))
+
+
+def _doubt_language(dropped: pa.Array, reasons: Sequence[str], params: CleanParams, report: CleanReport) -> None:
+    """Finds out what some documents are in that rules made for a language dropped; their source says what it holds."""
+    suspects = [place for place, reason in enumerate(reasons) if reason in ASSUMPTIONS][:_MOST_SUSPECTS]
+    if len(suspects) < _FEWEST_SUSPECTS:
+        return
+    found = identify(dropped.take(pa.array(suspects)))
+    sure = found.scores >= params.min_language_score
+    report.suspects.update(np.where(sure, found.codes, UNDETERMINED).tolist())
+
+
+def _kept(documents: pa.Table, original: pa.Array, positions: Positions, texts: pa.Array) -> pa.Table:
+    """The documents at `positions` with their new texts, and the ids of those."""
+    places = pa.array(positions)
+    columns = documents.select(["doc_id", "source"]).take(places)
+    unchanged = pc.equal(original.take(places), texts).to_numpy(zero_copy_only=False)
+    new_ids = {place: document_id(texts[place].as_py()) for place in np.flatnonzero(~unchanged).tolist()}
+    return pa.table([replaced(one_array(columns["doc_id"]), new_ids), texts, columns["source"]], schema=DOCUMENTS)

@@ -2,59 +2,91 @@
 
 A document shares a text when both contain the same run of `num_words` consecutive words (lower case, punctuation
 ignored), as in GPT-3 (Brown et al., 2020, appendix C). A text with fewer words counts as one run as long as it has half
-as many; shorter ones ("Yes.") are too common to mean anything and match nothing.
+as many; shorter ones ("Yes.") are too common to mean anything and match nothing. What a word is: `shingles`.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
-from forgeline.core.records import EvalSample
-from forgeline.text.shingles import Hashes, Indices, Words, hash_runs, hash_words
+from forgeline.text.kernels import runs
+from forgeline.text.kernels.characters import Offsets
+from forgeline.text.kernels.runs import NOBODY, Owners
+from forgeline.text.kernels.shingles import Hashes
+from forgeline.text.shingles import Units, hash_units
+
+_BITS_PER_RUN = 32  # of the bit field: one position in so many is looked up for nothing
 
 
-def find_contaminated(texts: Sequence[str], samples: Sequence[EvalSample], num_words: int) -> dict[int, str]:
-    """Positions of texts that share a run with a prompt, a choice or a reference answer of an evaluation sample.
+@dataclass(frozen=True)
+class RunIndex:
+    """Runs of words, ready to be looked for in documents.
 
-    Args:
-        texts: The documents.
-        samples: The questions whose words must not be trained on.
-        num_words: Length of the run.
+    Attributes:
+        sizes: Lengths of the runs, ascending; empty when no text is long enough.
+        keys: Hash table of the runs.
+        owners: For each key, the position of the first text that holds the run.
+        beginnings: Bit field of what the runs begin with.
+    """
+
+    sizes: Offsets
+    keys: Hashes
+    owners: Owners
+    beginnings: Hashes
+
+    def save(self, folder: Path) -> None:
+        """Writes the arrays to a new folder."""
+        folder.mkdir(parents=True)
+        for entry in fields(self):
+            np.save(folder / f"{entry.name}.npy", getattr(self, entry.name), allow_pickle=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> "RunIndex":
+        """Maps what `save` wrote into memory, which all threads and processes of a machine then share."""
+        # "c" rather than "r": to kernels arrays that cannot be written are another type, to be compiled for again.
+        return cls(*(np.asarray(np.load(folder / f"{entry.name}.npy", mmap_mode="c")) for entry in fields(cls)))
+
+
+def shortest_run(num_words: int) -> int:
+    """The fewest words that a text may have to be looked for."""
+    return (num_words + 1) // 2
+
+
+def index_runs(texts: Sequence[str], num_words: int) -> RunIndex:
+    """The runs of `num_words` words of the texts, and the shorter texts that count as one run."""
+    words = hash_units(pa.chunked_array([pa.array(texts, pa.string())]), "words")
+    lengths = np.diff(words.starts)
+    sizes = np.unique(np.minimum(lengths[lengths >= shortest_run(num_words)], num_words))
+    shortest = int(sizes[0]) if len(sizes) else num_words
+    num_runs = runs.count_runs(words.starts, shortest, num_words)
+    keys = np.zeros(_power_of_two(2 * num_runs), np.uint64)
+    owners = np.full(len(keys), NOBODY, np.int32)
+    beginnings = np.zeros(_power_of_two(num_runs * _BITS_PER_RUN // 64), np.uint64)
+    runs.index_runs(words.hashes, words.starts, shortest, num_words, keys, owners, beginnings)
+    return RunIndex(sizes, keys, owners, beginnings)
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << max(least - 1, 0).bit_length()
+
+
+def find_runs(words: Units, index: RunIndex) -> Owners:
+    """For each document the position of a text that it shares a run with, or `NOBODY`; its first such run counts."""
+    found = np.full(len(words.starts) - 1, NOBODY, np.int32)
+    if len(index.sizes):
+        runs.find_runs(words.hashes, words.starts, index.sizes, index.keys, index.owners, index.beginnings, found)
+    return found
+
+
+def find_sharing(texts: pa.ChunkedArray, others: Sequence[tuple[str, str]], num_words: int) -> dict[int, str]:
+    """Positions of texts that share a run with one of `others`, which are (text, id).
 
     Returns:
-        Position, ascending, to the id of a sample that it shares a run with.
+        Position, ascending, to the id of one that it shares a run with.
     """
-    questions = [(text, sample.sample_id) for sample in samples for text in _texts_of(sample)]
-    return find_sharing(texts, questions, num_words)
-
-
-def find_sharing(texts: Sequence[str], others: Sequence[tuple[str, str]], num_words: int) -> dict[int, str]:
-    """Positions of texts that share a run with one of `others`, which are (text, id); see `find_contaminated`."""
-    other_words, own_words = hash_words(text for text, _ in others), hash_words(texts)
-    lengths = np.diff(other_words.starts)
-    found: dict[int, str] = {}
-    for size in range((num_words + 1) // 2, num_words + 1):
-        wanted, owners = hash_runs(other_words, size)
-        if size < num_words:  # only what is that short as a whole
-            whole = lengths[owners] == size
-            wanted, owners = wanted[whole], owners[whole]
-        for position, other in _first_matches(own_words, wanted, owners, size).items():
-            found.setdefault(position, others[other][1])
-    return dict(sorted(found.items()))
-
-
-def _first_matches(words: Words, wanted: Hashes, owners: Indices, size: int) -> dict[int, int]:
-    """Document -> first owner of a wanted run of `size` words that the document contains."""
-    if not len(wanted):
-        return {}
-    wanted, first = np.unique(wanted, return_index=True)
-    runs, documents = hash_runs(words, size)
-    place = np.minimum(np.searchsorted(wanted, runs), len(wanted) - 1)
-    hits = np.flatnonzero(wanted[place] == runs)
-    positions, first_hits = np.unique(documents[hits], return_index=True)
-    matched = owners[first[place[hits[first_hits]]]]
-    return {int(position): int(owner) for position, owner in zip(positions, matched, strict=True)}
-
-
-def _texts_of(sample: EvalSample) -> list[str]:
-    return [*(message["content"] for message in sample.prompt), *sample.choices, sample.reference]
+    index = index_runs([text for text, _ in others], num_words)
+    found = find_runs(hash_units(texts, "words"), index)
+    return {int(position): others[found[position]][1] for position in np.flatnonzero(found != NOBODY)}

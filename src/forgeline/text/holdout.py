@@ -40,7 +40,7 @@ def hold_out(
     """
     taught = [(message["content"], chat.conversation_id) for chat in conversations for message in chat.messages]
     taught += [(answer, pair.pair_id) for pair in pairs for answer in (pair.chosen, pair.rejected)]
-    quoted = find_sharing(documents["text"].to_pylist(), taught, params.shared_words)
+    quoted = find_sharing(documents["text"], taught, params.shared_words)
     kept = [index for index in range(documents.num_rows) if index not in quoted]
     if not kept:
         raise DataError(

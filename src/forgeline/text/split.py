@@ -1,6 +1,11 @@
 """Which split a record belongs to, decided by its key alone."""
 
+import hashlib
+from collections.abc import Sequence
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from forgeline.core.storage import sha256_text
 
@@ -32,3 +37,13 @@ def assign_split(key: str, seed: int, validation_fraction: float, test_fraction:
     if place < test_fraction:
         return "test"
     return "validation" if place < test_fraction + validation_fraction else "train"
+
+
+def assign_splits(keys: Sequence[str], seed: int, validation_fraction: float, test_fraction: float) -> NDArray[np.int8]:
+    """What `assign_split` says of every key, as positions in `SPLITS`."""
+    prefix = f"{seed}:"
+    digests = b"".join([hashlib.sha256(f"{prefix}{key}".encode()).digest()[:8] for key in keys])
+    places = (np.frombuffer(digests, ">u8") >> np.uint64(64 - 4 * _HEX_DIGITS)).astype(np.float64) / _NUM_PLACES
+    is_test = places < test_fraction
+    is_validation = ~is_test & (places < test_fraction + validation_fraction)
+    return np.where(is_test, 2, np.where(is_validation, 1, 0)).astype(np.int8)

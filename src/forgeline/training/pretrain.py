@@ -15,11 +15,13 @@ from torch.optim import Optimizer
 from forgeline.core.errors import StopRequested
 from forgeline.core.process import StopSignal
 from forgeline.core.progress import announce_resume, progress
-from forgeline.packing.dataset import TokenDataset, WindowOrder
+from forgeline.packing.dataset import TokenDataset
+from forgeline.packing.mixture import MixtureOrder, observed_mix
 from forgeline.training.loop.checkpoints import Checkpoints
 from forgeline.training.loop.objective import next_token_loss, require_finite, split_window
-from forgeline.training.loop.optimizers import build_optimizers, clip_gradients, set_learning_rate_factor
-from forgeline.training.loop.schedules import learning_rate_factor
+from forgeline.training.loop.optimizers.build import build_optimizers, clip_gradients, set_learning_rate_factor
+from forgeline.training.loop.optimizers.sophia import Sophia, draw_labels, label_uniforms
+from forgeline.training.loop.schedules import Measurement, learning_rate_factor
 from forgeline.training.params.pretrain import PretrainParams
 
 HistoryRow = dict[str, float | int | None]
@@ -85,7 +87,9 @@ def summary(
     result: PretrainResult, model: nn.Module, train: TokenDataset, validation: TokenDataset, params: PretrainParams
 ) -> dict[str, Any]:
     """The figures of the metrics file: loss, perplexity and bits per byte before and after, and what was read."""
-    num_tokens = params.num_steps * params.gradient_accumulation_steps * params.micro_batch_size * train.sequence_length
+    num_windows = params.num_steps * params.gradient_accumulation_steps * params.micro_batch_size
+    num_tokens = num_windows * train.sequence_length
+    sources = train.source_windows()
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     before, after = result.first("validation_loss"), result.last("validation_loss")
     return {
@@ -93,6 +97,7 @@ def summary(
         "num_tokens_seen": num_tokens,
         "equivalent_epochs": num_tokens / (len(train) * train.sequence_length),
         "tokens_per_parameter": num_tokens / num_parameters,  # about 20 is compute-optimal: Hoffmann et al. 2022
+        "source_mix": observed_mix(MixtureOrder(sources, train.weights, params.seed), sources, num_windows),
         "untrained": _held_out(before, validation),
         "final": {
             "train_loss": result.last("train_loss") if params.num_steps else None,
@@ -107,6 +112,12 @@ def _held_out(loss: float, validation: TokenDataset) -> dict[str, float]:
         "validation_perplexity": math.exp(loss),
         "validation_bits_per_byte": loss / math.log(2) / validation.bytes_per_token,
     }
+
+
+def _measurements(history: list[HistoryRow]) -> list[Measurement]:
+    """The validation losses of a history, each with the number of steps before it."""
+    losses = ((row["step"], row["validation_loss"]) for row in history)
+    return [(int(step), float(loss)) for step, loss in losses if step is not None and loss is not None]
 
 
 class _Run:
@@ -126,36 +137,29 @@ class _Run:
         self.validation = validation
         self.accelerator = accelerator
         self.checkpoints = checkpoints
-        self.order = WindowOrder(len(train), params.seed)
+        self.order = MixtureOrder(train.source_windows(), train.weights, params.seed)
         self.step = 0
         self.history: list[HistoryRow] = []
         saved = checkpoints.load_latest()
         if saved is not None:
             model.load_state_dict(saved["model"])
         self.model: nn.Module = accelerator.prepare(model)
-        self.optimizers: list[Optimizer] = [
-            accelerator.prepare(optimizer)
-            for optimizer in build_optimizers(
-                params.optimizer,
-                model.named_parameters(),
-                learning_rate=params.learning_rate,
-                muon_learning_rate=params.muon_learning_rate,
-                betas=(params.betas[0], params.betas[1]),
-                weight_decay=params.weight_decay,
-            )
-        ]
+        optimizers = build_optimizers(params.optimizer, model)
+        self.sophia = next((optimizer for optimizer in optimizers if isinstance(optimizer, Sophia)), None)
+        self.optimizers: list[Optimizer] = [accelerator.prepare(optimizer) for optimizer in optimizers]
         if saved is not None:
             self._restore(saved)
         else:
             self.history.append(self._row(train_loss=None, learning_rate=None, validation_loss=self.validation_loss()))
+        self.measured = _measurements(self.history)
 
     def train_step(self) -> HistoryRow:
         """One optimizer step over `gradient_accumulation_steps` micro-batches; returns its history row."""
         params = self.params
-        factor = learning_rate_factor(
-            params.schedule, self.step, params.num_steps, params.warmup_steps, params.min_learning_rate_fraction
-        )
+        factor = learning_rate_factor(params.schedule, self.step, params.num_steps, self.measured)
         set_learning_rate_factor(self.optimizers, factor)
+        if self.sophia is not None and self.sophia.needs_hessian(self.step):
+            self._estimate_hessian(self.sophia)
         loss = self._accumulate_gradients()
         require_finite(loss, self.step)
         clip_gradients(self.model.parameters(), params.max_grad_norm)
@@ -166,14 +170,29 @@ class _Run:
         measure = self.step % params.eval_every_steps == 0 or self.step == params.num_steps
         row = self._row(
             train_loss=loss,
-            learning_rate=params.learning_rate * factor,
+            learning_rate=params.optimizer.learning_rate * factor,
             validation_loss=self.validation_loss() if measure else None,
         )
         self.history.append(row)
+        self.measured += _measurements([row])
         return row
 
-    def _accumulate_gradients(self) -> float:
-        """Gradients of the step's mean loss over all supervised tokens of all processes; returns that loss."""
+    def _estimate_hessian(self, sophia: Sophia) -> None:
+        """Shows the optimizer the gradients of the step's loss on labels that the model itself draws."""
+        params = self.params
+        shape = (params.gradient_accumulation_steps, params.micro_batch_size, self.train.sequence_length)
+        uniforms = label_uniforms(params.seed, self.step, shape)
+        self._accumulate_gradients(uniforms)
+        sophia.update_hessian(num_labels=uniforms.numel())
+        sophia.zero_grad()
+
+    def _accumulate_gradients(self, uniforms: Tensor | None = None) -> float:
+        """Gradients of the step's mean loss over all supervised tokens of all processes; returns that loss.
+
+        Args:
+            uniforms: Random numbers (micro-batches, windows of all processes, sequence_length) to draw labels from the
+                model's own distribution with, or None for the true labels.
+        """
         num_micro = self.params.gradient_accumulation_steps
         batches = [self._micro_batch(number) for number in range(num_micro)]
         num_tokens = sum(labels.numel() for _, labels in batches) * self.accelerator.num_processes
@@ -182,6 +201,8 @@ class _Run:
             last = number == num_micro - 1
             with self.accelerator.autocast():
                 logits = self.model(input_ids=inputs, use_cache=False).logits
+            if uniforms is not None:
+                labels = draw_labels(logits, labels, self._share(uniforms[number]))
             loss_sum, _ = next_token_loss(logits, labels)
             # Data-parallel training averages gradients over processes; the loss is a sum over them.
             scaled = loss_sum * self.accelerator.num_processes / num_tokens
@@ -200,6 +221,11 @@ class _Run:
         start = micro * self.params.micro_batch_size + self.accelerator.process_index * share
         windows = torch.from_numpy(self.train.windows(self.order.indices(start, share)))
         return split_window(windows.to(self.accelerator.device))
+
+    def _share(self, windows: Tensor) -> Tensor:
+        """This process's rows of what is given for all windows of a micro-batch."""
+        share = len(windows) // self.accelerator.num_processes
+        return windows.narrow(0, self.accelerator.process_index * share, share)
 
     @torch.no_grad()
     def validation_loss(self) -> float:

@@ -153,3 +153,41 @@ def test_checking_needs_none_of_the_heavy_libraries() -> None:
     code = "import sys, forgeline.check; print(sorted({'torch', 'transformers', 'mlflow', 'dvc'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert done.stdout == "[]\n"
+
+
+HTTP = {"kind": "http", "url": "https://host.org/a.jsonl", "sha256": "0" * 64, "max_megabytes": 1.0}
+
+
+@pytest.mark.parametrize("path", ["data/fetch/notes", "data/fetch/notes/a.jsonl"])
+def test_a_source_of_fetched_data_needs_its_fetch(problems, path: str, tmp_path: Path) -> None:
+    change = put(ingest__sources__hpo_terms__path=path)
+    assert problems(change) == [f"ingest.sources.hpo_terms reads {path}, but fetch has no entry 'notes': add it"]
+    document = read_yaml(tmp_path / "params.yaml")
+    document["fetch"]["notes"] = HTTP
+    write_yaml(tmp_path / "params.yaml", document)
+    check(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("name", ["a b", "a.b", "a/b", "-a", ""])
+def test_names_of_fetched_data_can_stand_in_paths(problems, name: str) -> None:
+    def change(document: Any) -> None:
+        document["fetch"][name] = HTTP
+
+    assert f"fetch.{name}: use letters, digits, _ and -, beginning with a letter or digit" in problems(change)
+
+
+@pytest.mark.parametrize("value", [None, 3, []])
+def test_fetch_may_be_empty_but_not_missing(problems, value: Any) -> None:
+    assert problems(put(fetch=value)) == [
+        "section 'fetch' is missing or empty: copy it from presets/default.yaml",
+    ]
+
+
+@pytest.mark.parametrize("section", ["ingest__sources", "fetch"])
+def test_a_source_in_short_form_is_told_the_command(problems, section: str) -> None:
+    for value, name in [({"squad": "squad | | train | 1"}, "squad"), (["squad | | train | 1"], "NAME")]:
+        (found,) = problems(put(**{section: value}))
+        assert found == (
+            f"{section.replace('__', '.')}.{name} is a text, but sources are written out there: remove it and run "
+            f'`forgeline source add {name} "dataset | subset | split | weight"`, which adds all that it stands for'
+        )

@@ -47,6 +47,16 @@ def test_a_small_pipeline_by_hand(tmp_path: Path) -> None:
     assert find_stage("by_mapping", tmp_path) is None
 
 
+def test_a_group_without_members_shows_as_a_template_only_when_asked(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text(SMALL.replace("${item.path} ${train.seed}", "x").replace('"${item.path}"', ""))
+    (tmp_path / "params.yaml").write_text(SMALL_PARAMS.replace("{first: {path: 1.txt}, second: {path: 2.txt}}", "{}"))
+    names = [stage.address for stage in read_pipeline(tmp_path)]
+    assert names == ["one", "by_list@x", "by_list@y"]
+    *others, template = read_pipeline(tmp_path, templates=True)
+    assert [stage.address for stage in others] == names
+    assert template == PipelineStage("by_mapping@*", "run * x", (), (), ("sources.*",))
+
+
 @pytest.mark.filterwarnings("default")  # DVC's own dependencies deprecate things; its index is only our yardstick
 def test_our_reader_sees_the_pipeline_as_dvc_does() -> None:
     ours = {

@@ -5,11 +5,12 @@ import math
 
 import pytest
 import torch
+from tests.conftest import shards_of
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from forgeline.core.errors import DataError, ParamsError
 from forgeline.core.params import validate
-from forgeline.core.records import EvalSample, PreferencePair, documents_table
+from forgeline.core.records import EvalSample, PreferencePair
 from forgeline.core.storage import sha256_text
 from forgeline.evaluation.evaluate import TASKS, evaluate
 from forgeline.evaluation.likelihood import Span, span_logps
@@ -33,10 +34,9 @@ SCORING = {
 
 
 @pytest.fixture(scope="module")
-def tokenizer():
-    table = documents_table(TEXTS * 3, "test")
+def tokenizer(tmp_path_factory):
     params = TokenizerParams(vocab_size=280, min_frequency=2, chat_template="forgeline")
-    return train_tokenizer(table, params)
+    return train_tokenizer(shards_of(tmp_path_factory.mktemp("texts"), TEXTS * 3), params)
 
 
 @pytest.fixture(scope="module")

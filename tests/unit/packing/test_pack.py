@@ -1,23 +1,39 @@
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.conftest import shards_of
 
 from forgeline.core.errors import DataError, ParamsError
-from forgeline.core.records import documents_table
 from forgeline.core.storage import sha256_path, write_json
-from forgeline.packing.dataset import MANIFEST, TokenDataset, WindowOrder
-from forgeline.packing.pack import ShardFacts, pack
+from forgeline.packing.dataset import MANIFEST, TokenDataset
+from forgeline.packing.pack import ShardFacts, SourceFacts, pack
 from forgeline.packing.params import PackParams
+from forgeline.tokenization.encoding import CorpusEncoder, TokenIds
+
+
+class WideEncoder(CorpusEncoder):
+    """As many entries as told; encodes every text as its last one."""
+
+    def __init__(self, size: int) -> None:
+        self.vocab_size = size
+        self.end_of_document = 0
+
+    def encode(self, texts: pa.ChunkedArray) -> TokenIds:
+        ids = np.full(len(texts), self.vocab_size - 1, dtype=np.uint32)
+        return TokenIds(ids, np.arange(len(texts) + 1, dtype=np.int64))
 
 
 def write(texts: list[str], tokenizer, folder: Path, sequence_length: int = 2, dtype: str = "uint16") -> ShardFacts:
+    """Packs one shard with a tokenizer, or with an encoder."""
     params = PackParams(sequence_length=sequence_length, dtype=dtype)
-    facts = pack(documents_table(texts, "toy"), tokenizer, params, folder, "train")
-    write_json(folder / MANIFEST, {**params.model_dump(), "tokenizer": "toy", "train": facts.as_json()})
+    encoder = tokenizer if isinstance(tokenizer, WideEncoder) else CorpusEncoder(tokenizer)
+    facts = pack(shards_of(folder / "documents", texts), encoder, params, folder, "train")
+    described = {**params.model_dump(), "tokenizer": "toy", "weights": {"toy": 1.0}, "train": facts.as_json()}
+    write_json(folder / MANIFEST, described)
     return facts
 
 
@@ -34,6 +50,7 @@ def test_two_documents_by_hand(byte_tokenizer, tmp_path: Path, dtype: str, width
         num_unused_tokens=1,
         num_bytes=3,
         sha256=sha256_path(tmp_path / "train.bin"),
+        sources={"toy": SourceFacts(first_token=1, num_tokens=5, num_documents=2, num_bytes=3)},
     )
     data = TokenDataset(tmp_path, "train")
     assert data.tokens().tolist() == stream
@@ -42,10 +59,11 @@ def test_two_documents_by_hand(byte_tokenizer, tmp_path: Path, dtype: str, width
     assert data.bytes_per_token == 0.5
 
 
-def test_a_literal_boundary_in_the_text_does_not_hide_the_document_ends(byte_tokenizer, tmp_path: Path) -> None:
+def test_a_boundary_spelled_in_the_text_is_text(byte_tokenizer, tmp_path: Path) -> None:
     write(["a<|endoftext|>b", "", "c"], byte_tokenizer, tmp_path)
-    assert np.fromfile(tmp_path / "train.idx", dtype=np.int64).tolist() == [1, 5, 6, 8]
-    assert TokenDataset(tmp_path, "train").tokens().tolist() == [0, 68, 0, 69, 0, 0, 70, 0]
+    spelled = [31, 95, 72, 81, 71, 82, 73, 87, 72, 91, 87, 95, 33]  # "<|endoftext|>" byte by byte, none of them 0
+    assert TokenDataset(tmp_path, "train").tokens().tolist() == [0, 68, *spelled, 69, 0, 0, 70, 0]
+    assert np.fromfile(tmp_path / "train.idx", dtype=np.int64).tolist() == [1, 17, 18, 20]
 
 
 @given(texts=st.lists(st.text("abc é", max_size=9), min_size=1, max_size=8), sequence_length=st.integers(2, 9))
@@ -70,13 +88,18 @@ def test_every_token_but_the_first_is_predicted_once_until_the_unused_tail(
     assert facts.num_tokens == len(stream)
 
 
-def test_more_documents_than_a_batch_make_the_same_stream(byte_tokenizer, tmp_path: Path) -> None:
+def test_documents_of_many_shards_make_one_stream(byte_tokenizer, tmp_path: Path) -> None:
     texts = [str(number) for number in range(1001)]
-    facts = write(texts, byte_tokenizer, tmp_path, sequence_length=100)
-    assert facts.num_documents == 1001
-    assert byte_tokenizer.decode(TokenDataset(tmp_path, "train").tokens()) == (
-        "<|endoftext|>" + "".join(f"{text}<|endoftext|>" for text in texts)
+    shards = [shard for start in (0, 7, 500) for shard in shards_of(tmp_path / str(start), texts[start:][:493])]
+    texts = texts[:493] + texts[7:500] + texts[500:993]
+    facts = pack(
+        shards, CorpusEncoder(byte_tokenizer), PackParams(sequence_length=100, dtype="uint16"), tmp_path, "train"
     )
+    stream = np.fromfile(tmp_path / "train.bin", dtype=np.uint16)
+    assert byte_tokenizer.decode(stream) == "<|endoftext|>" + "".join(f"{text}<|endoftext|>" for text in texts)
+    assert facts.num_documents == len(texts)
+    ends = np.fromfile(tmp_path / "train.idx", dtype=np.int64)
+    assert np.diff(ends).tolist() == [len(text) + 1 for text in texts]
 
 
 @pytest.mark.parametrize(("sequence_length", "num_windows"), [(2, 2), (4, 1)])
@@ -95,27 +118,12 @@ def test_less_than_a_window_names_the_knobs(byte_tokenizer, tmp_path: Path) -> N
     )
 
 
-class WideTokenizer:
-    """As many entries as told; encodes every text as its last one."""
-
-    bos_token_id = 0
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __call__(self, texts: list[str], add_special_tokens: bool) -> dict[str, list[list[int]]]:
-        return {"input_ids": [[self.size - 1] for _ in texts]}
-
-
 def test_ids_that_do_not_fit_the_type_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match=r"pack\.dtype uint16 cannot hold a vocabulary of 65537: set it to uint32"):
-        write(["a"], WideTokenizer(65_537), tmp_path)
-    write(["a"], WideTokenizer(65_537), tmp_path, dtype="uint32")
+        write(["a"], WideEncoder(65_537), tmp_path)
+    write(["a"], WideEncoder(65_537), tmp_path, dtype="uint32")
     assert TokenDataset(tmp_path, "train").tokens().tolist() == [0, 65_536, 0]
-    write(["a"], WideTokenizer(65_536), tmp_path)
+    write(["a"], WideEncoder(65_536), tmp_path)
     assert TokenDataset(tmp_path, "train").tokens().tolist() == [0, 65_535, 0]
 
 
@@ -144,32 +152,35 @@ def test_a_folder_that_was_never_packed_is_refused(tmp_path: Path) -> None:
         TokenDataset(tmp_path, "train")
 
 
-class TestWindowOrder:
-    @given(st.integers(1, 12), st.integers(0, 3), st.integers(0, 4))
-    def test_every_epoch_visits_every_window_once(self, num_windows: int, seed: int, epoch: int) -> None:
-        visited = WindowOrder(num_windows, seed).indices(epoch * num_windows, num_windows)
-        assert Counter(visited.tolist()) == Counter(range(num_windows))
+def test_windows_belong_to_the_source_of_their_first_predicted_token(byte_tokenizer, tmp_path: Path) -> None:
+    params = PackParams(sequence_length=3, dtype="uint16")
+    shards = [
+        *shards_of(tmp_path / "0", ["ab", "c"], "zeta"),
+        *shards_of(tmp_path / "1", ["d"], "zeta"),
+        *shards_of(tmp_path / "2", ["efgh"], "alpha"),
+    ]
+    facts = pack(shards, CorpusEncoder(byte_tokenizer), params, tmp_path, "train")
+    assert facts.sources == {
+        "zeta": SourceFacts(first_token=1, num_tokens=7, num_documents=3, num_bytes=4),
+        "alpha": SourceFacts(first_token=8, num_tokens=5, num_documents=1, num_bytes=4),
+    }
+    weights = {"zeta": 1.0, "alpha": 2.0}
+    described = {**params.model_dump(), "tokenizer": "toy", "weights": weights, "train": facts.as_json()}
+    write_json(tmp_path / MANIFEST, described)
+    data = TokenDataset(tmp_path, "train")
+    # Stream: . a b . | c . d . | e f g h | (first predicted tokens: a, c, e of windows 0, 1, 2; then h)
+    assert [byte_tokenizer.decode(data.window(i)) for i in range(4)] == [
+        "<|endoftext|>ab<|endoftext|>",
+        "<|endoftext|>c<|endoftext|>d",
+        "d<|endoftext|>ef",
+        "fgh<|endoftext|>",
+    ]
+    assert data.source_windows() == {"zeta": range(0, 3), "alpha": range(3, 4)}
+    assert data.weights == weights
 
-    @given(st.integers(1, 9), st.lists(st.integers(0, 7), max_size=9))
-    def test_the_order_is_a_function_of_the_position_alone(self, num_windows: int, counts: list[int]) -> None:
-        whole = WindowOrder(num_windows, 5).indices(0, sum(counts)).tolist()
-        resumed, going = [], WindowOrder(num_windows, 5)
-        position = 0
-        for count in counts:
-            fresh = WindowOrder(num_windows, 5).indices(position, count).tolist()
-            assert fresh == going.indices(position, count).tolist()
-            resumed += fresh
-            position += count
-        assert resumed == whole
 
-    def test_going_back_gives_the_same(self) -> None:
-        order = WindowOrder(7, 1)
-        first = order.indices(0, 7).tolist()
-        order.indices(70, 7)
-        assert order.indices(0, 7).tolist() == first
-
-    def test_epochs_and_seeds_differ(self) -> None:
-        order = WindowOrder(50, 1)
-        first, second = order.indices(0, 50).tolist(), order.indices(50, 50).tolist()
-        other = WindowOrder(50, 2).indices(0, 50).tolist()
-        assert len({tuple(first), tuple(second), tuple(other), tuple(range(50))}) == 4
+def test_sources_that_alternate_are_a_bug(byte_tokenizer, tmp_path: Path) -> None:
+    pieces = (("a", "zeta"), ("b", "alpha"), ("c", "zeta"))
+    shards = [shard for text, source in pieces for shard in shards_of(tmp_path / text, [text], source)]
+    with pytest.raises(ValueError, match="source zeta are not next to each other"):
+        pack(shards, CorpusEncoder(byte_tokenizer), PackParams(sequence_length=2, dtype="uint16"), tmp_path, "train")

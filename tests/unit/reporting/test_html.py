@@ -13,7 +13,7 @@ from forgeline.reporting.generations import choose_questions
 from forgeline.reporting.html import render_report
 from forgeline.reporting.leaderboard import collect_rows
 from forgeline.reporting.lineage import locked_stages_now
-from forgeline.reporting.sections import drop_funnel, training_curves
+from forgeline.reporting.sections import training_curves
 
 
 class Page(HTMLParser):
@@ -102,9 +102,7 @@ def test_questions_are_chosen_by_the_seed_among_those_all_answered(repository: P
     assert choose_questions({}, 10, 17) == []
 
 
-def test_funnel_and_curves_come_from_the_files(repository: Path) -> None:
-    [row] = drop_funnel(Path("metrics"), read_pipeline())
-    assert (row.stage, row.num_in, row.num_out, row.dropped) == ("ingest", 10, 7, [("too_short", 3)])
+def test_curves_come_from_the_files(repository: Path) -> None:
     [curves] = training_curves(Path("metrics/history"), ["sft", "sft"])
     [(legend, chart)] = curves.main
     assert "train loss" in legend

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forgeline.reporting.plots import Axis, Dot, Line, interval_chart, line_chart, scatter_chart, stacked_bar
+from forgeline.reporting.plots import Axis, Dot, Line, interval_chart, line_chart, scatter_chart
 
 NUMBERS = st.floats(-1e6, 1e6, allow_nan=False)
 
@@ -44,8 +44,3 @@ def test_charts_are_well_formed_and_say_what_they_show() -> None:
 def test_without_points_there_is_no_chart() -> None:
     assert line_chart("t", [Line("a", [], "s1")], "step", "loss") == ""
     assert interval_chart("t", [], "x", None) == ""
-
-
-def test_segments_of_a_stacked_bar_are_shares_of_the_total() -> None:
-    widths = re.findall(r'width="([\d.]+)"', stacked_bar([(70, "kept"), (20, "d1")], 200))
-    assert widths == ["35.000", "10.000"]

@@ -7,11 +7,23 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from tests.unit.training.toys import OPTIMIZERS
 
 from forgeline.core.errors import ForgelineError, StopRequested
+from forgeline.packing.dataset import TokenDataset
 from forgeline.training.loop.objective import split_window
+from forgeline.training.loop.optimizers.sophia import draw_labels, label_uniforms
 from forgeline.training.params.pretrain import PretrainParams
 from forgeline.training.pretrain import PretrainResult, pretrain, summary
+
+NO_WARMUP = {"name": "constant", "warmup_steps": 0}
+WARMUP_4_DECAY_6 = {
+    "name": "warmup_stable_decay",
+    "warmup_steps": 4,
+    "decay_steps": 6,
+    "decay": "linear",
+    "min_learning_rate_fraction": 0.0,
+}
 
 
 class Killed(BaseException):
@@ -60,16 +72,23 @@ def at(step: int, action: Callable[[], object]) -> Callable[[int, dict[str, floa
     return log
 
 
+def first_windows(data: TokenDataset, count: int) -> torch.Tensor:
+    """What a run with seed 3 reads first: of the only source, whose order has the same seed, in epoch 0."""
+    order = np.random.default_rng([3, 0]).permutation(len(data))
+    return torch.from_numpy(data.windows(order[:count]))
+
+
 def kill() -> None:
     raise Killed
 
 
 class TestLearning:
-    def test_the_loss_falls_on_text_that_repeats(self, train) -> None:
-        _, result = train(num_steps=30, eval_every_steps=30)
+    @pytest.mark.parametrize("optimizer", OPTIMIZERS)
+    def test_the_loss_falls_on_text_that_repeats(self, train, optimizer: str) -> None:
+        _, result = train(num_steps=40, eval_every_steps=40, optimizer=OPTIMIZERS[optimizer])
         assert result.first("validation_loss") > 5.0  # about ln 300 before training
-        assert result.last("validation_loss") < 0.6 * result.first("validation_loss")
-        assert result.last("train_loss") < 0.6 * result.first("train_loss")
+        assert result.last("validation_loss") < 0.7 * result.first("validation_loss")
+        assert result.last("train_loss") < 0.7 * result.first("train_loss")
 
     def test_training_twice_gives_the_same_bytes(self, train) -> None:
         first, first_result = train(scratch="one")
@@ -80,8 +99,12 @@ class TestLearning:
     def test_the_seed_decides_the_order_of_the_windows(self, train) -> None:
         assert not same_bytes(train(scratch="one")[0], train(scratch="two", seed=4)[0])
 
-    # Muon orthogonalizes in bfloat16, which turns a last bit of the gradient into 2^-8 of an update of 0.02.
-    @pytest.mark.parametrize(("optimizer", "tolerance"), [("adamw", 1e-6), ("muon", 2e-3)])
+    # Muon orthogonalizes in bfloat16, which turns a last bit of the gradient into 2^-8 of an update of 0.02. AdamW and
+    # Sophia divide by numbers that can be as small as the last bits. The labels of Sophia do not depend on the cut.
+    @pytest.mark.parametrize(
+        ("optimizer", "tolerance"),
+        [("adamw", 5e-5), ("adafactor", 1e-5), ("lion", 1e-6), ("sophia", 1e-4), ("muon", 2e-3)],
+    )
     def test_a_step_does_not_depend_on_how_it_is_cut(self, train, optimizer: str, tolerance: float) -> None:
         cuts = [(8, 1), (1, 8), (2, 4)]
         runs = [
@@ -89,7 +112,7 @@ class TestLearning:
                 scratch=f"{micro}x{steps}",
                 micro_batch_size=micro,
                 gradient_accumulation_steps=steps,
-                optimizer=optimizer,
+                optimizer=OPTIMIZERS[optimizer],
                 num_steps=3,
             )
             for micro, steps in cuts
@@ -107,23 +130,21 @@ class TestLearning:
         gradients: list[torch.Tensor] = []
         model = tiny_model(7)
         model.model.layers[0].mlp.up_proj.weight.register_hook(lambda gradient: gradients.append(gradient.clone()))
-        train(model, num_steps=1, warmup_steps=0, micro_batch_size=2, gradient_accumulation_steps=4)
-        order = np.random.default_rng([3, 0]).permutation(len(packed["train"]))  # seed 3, epoch 0
-        windows = torch.from_numpy(packed["train"].windows(order[:8]))
+        train(model, num_steps=1, schedule=NO_WARMUP, micro_batch_size=2, gradient_accumulation_steps=4)
+        windows = first_windows(packed["train"], 8)
         library = tiny_model(7)
         library(input_ids=windows, labels=windows).loss.backward()
         assert len(gradients) == 4
         assert torch.allclose(sum(gradients), library.model.layers[0].mlp.up_proj.weight.grad, rtol=1e-4, atol=1e-8)
 
     def test_the_first_loss_is_that_of_the_first_windows(self, train, tiny_model, packed) -> None:
-        _, result = train(num_steps=1, warmup_steps=0)
+        _, result = train(num_steps=1, schedule=NO_WARMUP)
         model = tiny_model(7)
-        order = np.random.default_rng([3, 0]).permutation(len(packed["train"]))  # seed 3, epoch 0
-        windows = torch.from_numpy(packed["train"].windows(order[:4]))
+        windows = first_windows(packed["train"], 4)
         assert result.first("train_loss") == pytest.approx(model(input_ids=windows, labels=windows).loss.item())
 
     def test_the_validation_loss_is_the_mean_over_the_first_windows(self, train, tiny_model, packed) -> None:
-        _, result = train(num_steps=1, warmup_steps=0, eval_windows=5)
+        _, result = train(num_steps=1, schedule=NO_WARMUP, eval_windows=5)
         inputs, labels = split_window(torch.from_numpy(packed["validation"].windows(np.arange(5))))
         logits = tiny_model(7)(input_ids=inputs).logits
         expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
@@ -156,14 +177,44 @@ class TestLearning:
         assert modes == [(False, False), (True, True), (True, True), (False, False)]
 
 
+def test_sophia_sees_labels_of_the_models_own_and_learns_from_the_true_ones(
+    train, tiny_model, packed, tmp_path: Path
+) -> None:
+    train(
+        num_steps=1,
+        schedule=NO_WARMUP,
+        optimizer=OPTIMIZERS["sophia"],
+        micro_batch_size=2,
+        gradient_accumulation_steps=2,
+        max_grad_norm=1e9,
+        checkpoint_every_steps=1,
+    )
+    (optimizer,) = torch.load(tmp_path / "scratch" / "step-00000001.pt")["optimizers"]
+    model = tiny_model(7)
+    inputs, labels = split_window(first_windows(packed["train"], 4))
+    logits = model(input_ids=inputs).logits
+    drawn = draw_labels(logits, labels, label_uniforms(3, 0, (4, 16)))
+    weights = sorted(model.parameters(), key=lambda value: value.ndim < 2)  # what decays comes first
+
+    def gradients(targets: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        return torch.autograd.grad(loss, weights, retain_graph=True)
+
+    states = optimizer["state"].values()
+    for state, own, true in zip(states, gradients(drawn), gradients(labels), strict=True):
+        # Decay rates 0.96 and 0.99, from 0; 64 labels.
+        assert torch.allclose(state["hessian"], 0.01 * 64 * own.square(), rtol=1e-3, atol=1e-12)
+        assert torch.allclose(state["momentum"], 0.04 * true, rtol=1e-3, atol=1e-9)
+
+
 class TestResuming:
-    @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+    @pytest.mark.parametrize("optimizer", OPTIMIZERS)
     @pytest.mark.parametrize("precision", ["fp32", "bf16"])
     @pytest.mark.parametrize("killed_at", [2, 5, 8])
     def test_a_killed_run_ends_as_if_nothing_had_happened(
         self, train, optimizer: str, precision: str, killed_at: int
     ) -> None:
-        options = {"optimizer": optimizer, "precision": precision}
+        options = {"optimizer": OPTIMIZERS[optimizer], "precision": precision}
         whole, whole_result = train(scratch="undisturbed", **options)
         with pytest.raises(Killed):
             train(log=at(killed_at, kill), **options)
@@ -171,6 +222,26 @@ class TestResuming:
         steps: list[int] = []
         again, again_result = train(log=lambda step, _: steps.append(step), **options)
         assert steps[0] == killed_at // 3 * 3 + (1 if killed_at % 3 else -2)  # killed before step k was saved
+        assert same_bytes(whole, again)
+        assert again_result.history == whole_result.history
+
+    def test_an_adaptive_schedule_goes_on_as_if_nothing_had_happened(self, train) -> None:
+        schedule = {
+            "name": "adaptive",
+            "warmup_steps": 1,
+            "min_learning_rate_fraction": 0.01,
+            "reduction_factor": 0.5,
+            "patience_evaluations": 1,
+            "min_improvement": 0.05,
+        }
+        options = {"schedule": schedule, "num_steps": 12, "eval_every_steps": 1}
+        whole, whole_result = train(scratch="undisturbed", **options)
+        rates = [row["learning_rate"] for row in whole_result.history[1:]]
+        assert rates[0] == 0.01
+        assert rates[4] > rates[-1] > 0.0  # reduced before the kill at step 5, and after it
+        with pytest.raises(Killed):
+            train(log=at(5, kill), **options)
+        again, again_result = train(**options)
         assert same_bytes(whole, again)
         assert again_result.history == whole_result.history
 
@@ -240,7 +311,7 @@ def test_a_loss_that_is_not_a_number_stops_with_a_message(train, tiny_model) -> 
 
 
 def test_no_steps_only_measure_the_model(train, tiny_model, packed, pretrain_params) -> None:
-    changed = {"num_steps": 0, "warmup_steps": 0, "init_from": "models/other"}
+    changed = {"num_steps": 0, "schedule": NO_WARMUP, "init_from": "models/other"}
     model, result = train(**changed)
     assert same_bytes(model, tiny_model(7))
     figures = summary(result, model, packed["train"], packed["validation"], pretrain_params(**changed))
@@ -275,12 +346,15 @@ def test_the_summary_by_hand(packed, pretrain_params) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"num_steps": 0, "warmup_steps": 0}, "num_steps 0 without init_from would leave random weights"),
-        ({"num_steps": 3, "warmup_steps": 4}, "warmup_steps 4 exceeds num_steps 3: lower it"),
-        ({"betas": [0.9]}, "at least 2 items"),
-        ({"optimizer": "sgd"}, "'adamw' or 'muon'"),
+        ({"num_steps": 0, "schedule": NO_WARMUP}, "num_steps 0 without init_from would leave random weights"),
+        ({"num_steps": 3, "schedule": {"name": "constant", "warmup_steps": 4}}, "warmup_steps 4 exceeds num_steps 3"),
+        ({"num_steps": 9, "schedule": WARMUP_4_DECAY_6}, "warmup_steps 4 and schedule.decay_steps 6 together exceed"),
+        ({"optimizer": {**OPTIMIZERS["adamw"], "betas": [0.9]}}, "at least 2 items"),
+        ({"optimizer": {**OPTIMIZERS["adamw"], "betas": [0.9, 1.0]}}, "less than 1"),
+        ({"optimizer": {**OPTIMIZERS["lion"], "momentum": 0.9}}, r"optimizer\.lion\.momentum\s+Extra inputs"),
+        ({"optimizer": {"name": "sgd"}}, "'adamw', 'adafactor', 'lion', 'sophia', 'muon'"),
+        ({"schedule": {"name": "step", "warmup_steps": 2}}, "'polynomial', 'warmup_stable_decay', 'adaptive'"),
         ({"micro_batch_size": 0}, "greater than or equal to 1"),
-        ({"min_learning_rate_fraction": 1.5}, "less than or equal to 1"),
     ],
 )
 def test_parameters_that_make_no_sense_are_refused(

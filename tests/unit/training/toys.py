@@ -21,6 +21,35 @@ BATCHES = {
     "max_length": 96,
     "eval_every_steps": 3,
 }
+OPTIMIZERS = {
+    "adamw": {"learning_rate": 0.01, "betas": [0.9, 0.95], "epsilon": 1e-8, "weight_decay": 0.1},
+    "adafactor": {
+        "learning_rate": 0.1,
+        "beta2_decay": -0.8,
+        "epsilon": 1e-15,
+        "min_scale": 1e-3,
+        "clip_threshold": 1.0,
+        "weight_decay": 0.0,
+    },
+    "lion": {"learning_rate": 0.003, "betas": [0.9, 0.99], "weight_decay": 0.3},
+    "sophia": {
+        "learning_rate": 0.005,
+        "betas": [0.96, 0.99],
+        "gamma": 0.05,
+        "epsilon": 1e-12,
+        "hessian_every_steps": 3,
+        "weight_decay": 0.1,
+    },
+    "muon": {
+        "learning_rate": 0.01,
+        "muon_learning_rate": 0.02,
+        "momentum": 0.95,
+        "betas": [0.9, 0.95],
+        "epsilon": 1e-8,
+        "weight_decay": 0.1,
+    },
+}
+OPTIMIZERS = {name: {"name": name, **knobs} for name, knobs in OPTIMIZERS.items()}
 ANSWERS = {"red": "\\boxed{Fire}", "blue": "\\boxed{Sea}", "green": "\\boxed{Leaf}"}
 
 

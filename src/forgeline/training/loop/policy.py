@@ -29,7 +29,8 @@ from forgeline.core.progress import announce_resume, progress
 from forgeline.model.batches import batches_by_length, evaluation_mode
 from forgeline.training.loop.checkpoints import Checkpoints
 from forgeline.training.loop.objective import require_finite
-from forgeline.training.loop.optimizers import build_optimizers, clip_gradients, set_learning_rate_factor
+from forgeline.training.loop.optimizers.build import build_optimizers, clip_gradients, set_learning_rate_factor
+from forgeline.training.loop.optimizers.params import AdamWParams
 from forgeline.training.loop.policy_loss import (
     Group,
     clipped_loss,
@@ -39,6 +40,7 @@ from forgeline.training.loop.policy_loss import (
     token_logps,
 )
 from forgeline.training.loop.rollouts import BATCH_TOKENS, Prompt, Sampler, copy_merged, group_answers, merged_copy
+from forgeline.training.loop.schedule_params import schedule_to_zero
 from forgeline.training.loop.schedules import learning_rate_factor
 from forgeline.training.order import record_order
 from forgeline.training.params.grpo import GrpoParams
@@ -49,7 +51,8 @@ Advantage = Callable[[Tensor], Tensor]
 Judge = Callable[[Prompt, Sequence[int]], dict[str, float]]
 
 _KEPT_CHECKPOINTS = 2
-_BETAS = (0.9, 0.999)
+_BETAS = [0.9, 0.999]
+_EPSILON = 1e-8
 
 
 def train_policy(
@@ -118,14 +121,15 @@ class _Run:
         self.params = params
         self.checkpoints = checkpoints
         self.order = record_order(len(prompts), params.num_steps * params.prompts_per_step, params.seed)
-        self.optimizers = build_optimizers(
-            "adamw",
-            model.named_parameters(),
+        adamw = AdamWParams(
+            name="adamw",
             learning_rate=params.learning_rate,
-            muon_learning_rate=params.learning_rate,
             betas=_BETAS,
+            epsilon=_EPSILON,
             weight_decay=params.weight_decay,
         )
+        self.optimizers = build_optimizers(adamw, model)
+        self.schedule = schedule_to_zero(params.schedule, params.warmup_steps)
         self.generator = torch.Generator().manual_seed(params.seed)
         self.actor = merged_copy(model, sampler.compute)
         self.step = 0
@@ -138,7 +142,7 @@ class _Run:
     def train_step(self) -> HistoryRow:
         """Samples, judges, updates; returns the step's figures."""
         params = self.params
-        factor = learning_rate_factor(params.schedule, self.step, params.num_steps, params.warmup_steps, 0.0)
+        factor = learning_rate_factor(self.schedule, self.step, params.num_steps)
         set_learning_rate_factor(self.optimizers, factor)
         groups, figures = self._roll_out()
         figures.update(self._update(groups))

@@ -1,10 +1,10 @@
 """Parameters of pretraining."""
 
-from typing import Literal
-
 from pydantic import Field, model_validator
 
 from forgeline.core.params import Section
+from forgeline.training.loop.optimizers.params import OptimizerParams
+from forgeline.training.loop.schedule_params import Schedule, WarmupStableDecaySchedule
 
 
 class PretrainParams(Section):
@@ -15,14 +15,8 @@ class PretrainParams(Section):
         num_steps: Optimizer steps; 0 only pins the model of `init_from`.
         micro_batch_size: Windows of one forward pass, over all processes.
         gradient_accumulation_steps: Forward passes of one step.
-        optimizer: `adamw`, or `muon` for hidden matrices with AdamW for the rest.
-        learning_rate: AdamW's peak.
-        muon_learning_rate: Muon's peak.
-        betas: AdamW's decay rates.
-        weight_decay: Decoupled weight decay.
-        schedule: Shape of the learning rate after warmup.
-        warmup_steps: Steps of linear rise.
-        min_learning_rate_fraction: Where the schedule ends, relative to the peak.
+        optimizer: Which one, and its knobs.
+        schedule: Which course the learning rate takes, and its knobs.
         max_grad_norm: Gradients are scaled to at most this 2-norm.
         seed: Of initial weights and data order.
         eval_every_steps: How often the validation loss is measured.
@@ -34,14 +28,8 @@ class PretrainParams(Section):
     num_steps: int = Field(ge=0)
     micro_batch_size: int = Field(ge=1)
     gradient_accumulation_steps: int = Field(ge=1)
-    optimizer: Literal["adamw", "muon"]
-    learning_rate: float = Field(gt=0)
-    muon_learning_rate: float = Field(gt=0)
-    betas: list[float] = Field(min_length=2, max_length=2)
-    weight_decay: float = Field(ge=0)
-    schedule: Literal["constant", "linear", "cosine"]
-    warmup_steps: int = Field(ge=0)
-    min_learning_rate_fraction: float = Field(ge=0, le=1)
+    optimizer: OptimizerParams
+    schedule: Schedule
     max_grad_norm: float = Field(gt=0)
     seed: int = Field(ge=0)
     eval_every_steps: int = Field(ge=1)
@@ -52,6 +40,14 @@ class PretrainParams(Section):
     def _consistent(self) -> "PretrainParams":
         if self.init_from is None and self.num_steps == 0:
             raise ValueError("num_steps 0 without init_from would leave random weights: set one of them")
-        if self.warmup_steps > self.num_steps:
-            raise ValueError(f"warmup_steps {self.warmup_steps} exceeds num_steps {self.num_steps}: lower it")
+        warmup = self.schedule.warmup_steps
+        if warmup > self.num_steps:
+            raise ValueError(f"schedule.warmup_steps {warmup} exceeds num_steps {self.num_steps}: lower it")
+        if isinstance(self.schedule, WarmupStableDecaySchedule):
+            decay = self.schedule.decay_steps
+            if warmup + decay > self.num_steps:
+                raise ValueError(
+                    f"schedule.warmup_steps {warmup} and schedule.decay_steps {decay} together exceed num_steps "
+                    f"{self.num_steps}: lower one"
+                )
         return self

@@ -1,0 +1,107 @@
+"""Runs one function over many tasks, here on threads or on a Ray cluster, with results in the order of the tasks.
+
+Where the work runs is environment, not a parameter, since the bytes are the same: `FORGELINE_RUNNER` is `local` (the
+default) or `ray`, `FORGELINE_WORKERS` how many tasks run at once (default: the usable cores of this machine, or all of
+the Ray cluster). Kernels, Arrow and hashing release the GIL, so threads are enough on one machine.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from forgeline.core.errors import ParamsError
+from forgeline.core.progress import progress
+
+RUNNER_VARIABLE = "FORGELINE_RUNNER"
+WORKERS_VARIABLE = "FORGELINE_WORKERS"
+RUNNERS = ("local", "ray")
+
+TaskT = TypeVar("TaskT")
+ResultT = TypeVar("ResultT")
+
+
+def choose_runner(runner: str | None, workers: str | None) -> None:
+    """Sets the two variables for this process and those it starts; None leaves one as it is.
+
+    Raises:
+        ParamsError: One of them, given here or set before, is not valid.
+    """
+    for variable, value in ((RUNNER_VARIABLE, runner), (WORKERS_VARIABLE, workers)):
+        if value is not None:
+            os.environ[variable] = value
+    chosen_runner()
+    num_workers()
+
+
+def chosen_runner() -> str:
+    """`local` or `ray`; raises `ParamsError` if `FORGELINE_RUNNER` is something else."""
+    runner = os.environ.get(RUNNER_VARIABLE, RUNNERS[0])
+    if runner not in RUNNERS:
+        raise ParamsError(f"{RUNNER_VARIABLE} is '{runner}': set it to one of {', '.join(RUNNERS)}, or unset it")
+    return runner
+
+
+def num_workers() -> int:
+    """How many tasks run at once on this machine.
+
+    Raises:
+        ParamsError: `FORGELINE_WORKERS` is not a whole number from 1.
+    """
+    wanted = os.environ.get(WORKERS_VARIABLE)
+    if wanted is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not wanted.isdecimal() or int(wanted) < 1:
+        raise ParamsError(f"{WORKERS_VARIABLE} is '{wanted}': set it to a whole number from 1, or unset it")
+    return int(wanted)
+
+
+def run_tasks(
+    function: Callable[[TaskT], ResultT],
+    tasks: Sequence[TaskT],
+    description: str,
+    unit: str,
+    size: Callable[[TaskT], float],
+) -> Iterator[ResultT]:
+    """The results of `function` for every task, in their order.
+
+    Args:
+        function: A function of a module; reads and writes files itself. With Ray it runs in another process.
+        tasks: What it is called with; pickled for Ray.
+        description: What the progress bar says.
+        unit: What `size` counts, megabytes for instance.
+        size: How much work a task is.
+
+    Raises:
+        ParamsError: `FORGELINE_RUNNER` names no runner.
+        Exception: Whatever `function` raises; tasks not yet begun are then given up.
+    """
+    if chosen_runner() == "ray":
+        from forgeline.core.ray_runner import run_on_ray
+
+        results = run_on_ray(function, tasks)
+    else:
+        results = _run_on_threads(function, tasks)
+    with progress(description, sum(size(task) for task in tasks), unit) as bar:
+        for task, result in zip(tasks, results, strict=True):
+            bar(size(task))
+            yield result
+
+
+def _run_on_threads(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT]) -> Iterator[ResultT]:
+    workers = num_workers()
+    if workers == 1 or len(tasks) == 1:
+        yield from map(function, tasks)
+        return
+    waiting: deque[Future[ResultT]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(function, task))
+                if len(waiting) > 2 * workers:  # results not yet fetched wait in memory
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

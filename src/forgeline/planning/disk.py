@@ -1,0 +1,82 @@
+"""How much disk the outputs of each stage take, and how often DVC keeps them."""
+
+from collections.abc import Mapping, Sequence
+from configparser import ConfigParser
+from configparser import Error as ConfigError
+from pathlib import Path
+
+from forgeline.core.pipeline import PipelineStage
+from forgeline.model.params import ModelParams
+from forgeline.planning.costs import Volume
+from forgeline.planning.model_size import num_adapter_parameters, num_linear_parameters
+from forgeline.planning.work import Params
+
+_PARQUET = 0.35  # of the text's bytes: zstd over prose and lists
+_TOKENIZER_ENTRY_BYTES = 66  # of tokenizer.json, with its merge
+_QUESTION_BYTES = 120  # of a packaged question or pair, dropped ones kept too
+_REPORT_BYTES = 2e6
+_SAMPLE_BYTES = 900  # of a row of samples.jsonl
+_FLOAT32, _BFLOAT16 = 4, 2
+
+
+def output_bytes(
+    stages: Sequence[PipelineStage], params: Params, volumes: Mapping[str, Volume], num_weights: int, num_tokens: float
+) -> dict[str, float]:
+    """Bytes of each stage's outputs, by address, without the copies in DVC's cache.
+
+    Args:
+        stages: The pipeline.
+        params: All of params.yaml.
+        volumes: Text that stages read, by address.
+        num_weights: Of the model.
+        num_tokens: Of the training and validation splits.
+    """
+    tokenizer = _TOKENIZER_ENTRY_BYTES * params["tokenizer"]["vocab_size"]
+    weights = _FLOAT32 * num_weights + tokenizer
+    sizes = {
+        "tokenizer": float(tokenizer),
+        "pack": num_tokens * (2 if params["pack"]["dtype"] == "uint16" else 4),
+        "pretrain": weights,
+        "sft": weights if params["sft"]["peft"] == "none" else _adapter(params, "sft") + tokenizer,
+        "reward": weights,
+        "align@dpo": _adapter(params, "dpo") + tokenizer,
+        "align@grpo": _adapter(params, "grpo") + tokenizer,
+        "merge": weights,
+        "evaluate": _SAMPLE_BYTES * 4.0 * params["instructions"]["max_test_per_task"],
+        "report": _REPORT_BYTES,
+    }
+    found = {}
+    for stage in stages:
+        if stage.name == "quantize":
+            found[stage.address] = _quantized(params, stage.address.partition("@")[2], num_weights) + tokenizer
+        elif stage.name in ("fetch", "ingest", "clean", "curate", "holdout"):
+            found[stage.address] = _PARQUET * volumes[stage.address].num_bytes if stage.address in volumes else 0.0
+        else:
+            found[stage.address] = sizes.get(stage.address, sizes.get(stage.name, 0.0))
+    return found
+
+
+def copies_kept(root: Path) -> int:
+    """How often the disk holds an output: in the working tree, and in DVC's cache unless the two are linked."""
+    config = ConfigParser()
+    for name in ("config", "config.local"):
+        try:
+            config.read(root / ".dvc" / name, encoding="utf-8")
+        except (ConfigError, UnicodeDecodeError):
+            continue  # DVC itself will say what is wrong with it
+    linked = config.get("cache", "type", fallback="").strip('"').split(",")[0]
+    return 1 if linked in ("hardlink", "symlink", "reflink") else 2
+
+
+def _adapter(params: Params, stage: str) -> float:
+    lora = params["sft"]["lora"] if stage == "sft" else params["align"][stage]["lora"]
+    model = ModelParams.model_validate(params["model"])
+    return float(_FLOAT32 * num_adapter_parameters(model, lora["r"], lora["target_modules"]))
+
+
+def _quantized(params: Params, name: str, num_weights: int) -> float:
+    """Linear layers in few bits with a scale for each group, everything else in the type of the head."""
+    section = params["quantize"][name]
+    linear = num_linear_parameters(ModelParams.model_validate(params["model"]))
+    head = _BFLOAT16 if section["head_dtype"] == "bf16" else _FLOAT32
+    return float(linear * (section["bits"] / 8 + head / section["group_size"]) + (num_weights - linear) * head)

@@ -1,0 +1,42 @@
+"""Kernels that only read and write arrays which they are handed, and may consist of many small functions.
+
+`jit.kernel` suits a kernel of one or two functions. Where a text goes through dozens of them, three things cost more
+than the work itself, and are left out here: counting references to arrays (an atomic operation on both sides of most
+calls), passing arrays (seven numbers each) to a function that is called for every word, and compiling for every inner
+function what Python would need to call it. It made splitting English text into words three times as fast.
+
+Such a kernel cannot allocate, return an array that it made, or be called with what Numba would have to convert.
+"""
+
+from typing import TypeVar, cast
+
+import numba
+import numpy as np
+
+from forgeline.text.kernels.jit import cache_folder
+
+FunctionT = TypeVar("FunctionT")
+# A zero that is any number to Numba. Starting from a literal 0, it would compile the functions called with a variable
+# twice: for this one value, and for others.
+ZERO = cast(int, np.int64(0))
+CACHE_FOLDER = cache_folder()  # importing `jit` tells Numba to put compiled kernels of this folder there
+
+
+def entry(function: FunctionT) -> FunctionT:
+    """Compiles a function that Python calls, and other kernels may."""
+    compiled: FunctionT = numba.njit(nogil=True, cache=True, _nrt=False, no_cfunc_wrapper=True)(function)
+    return compiled
+
+
+def inner(function: FunctionT) -> FunctionT:
+    """Compiles a function that only kernels call."""
+    compiled: FunctionT = numba.njit(
+        nogil=True, cache=True, _nrt=False, no_cfunc_wrapper=True, no_cpython_wrapper=True
+    )(function)
+    return compiled
+
+
+def inlined(function: FunctionT) -> FunctionT:
+    """Makes a function part of the kernels that call it; for those called in one place, or too often for a call."""
+    compiled: FunctionT = numba.njit(inline="always", _nrt=False)(function)
+    return compiled
