@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from benchmarks.corpus import Corpus, Label, open_corpus
 from benchmarks.harness import Comparison, Options, alternate
 from forgeline.core.records import DOCUMENTS, document_id, documents_table
-from forgeline.core.runner import WORKERS_VARIABLE
 from forgeline.core.shards import ShardWriter
+from forgeline.runner.tasks import WORKERS_VARIABLE
 from forgeline.text.curate import CurateOutputs, CurateParams, curate, source_shards
 from forgeline.text.minhash import MinHashParams
 

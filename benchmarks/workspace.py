@@ -19,7 +19,7 @@ from benchmarks.corpus import Corpus
 from forgeline.core.params import plain, read_yaml, write_yaml
 from forgeline.core.pipeline import find_stage
 from forgeline.core.records import EvalSample, PreferencePair, write_records
-from forgeline.core.runner import WORKERS_VARIABLE
+from forgeline.runner.tasks import WORKERS_VARIABLE
 
 STAGES = ("ingest@corpus", "clean@corpus", "curate")
 

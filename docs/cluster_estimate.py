@@ -45,13 +45,15 @@ def rows(plan: Plan) -> list[tuple[str, str]]:
     stored = PARQUET * (text + 2 * kept)
     moved = text + PARQUET * (2 * text + 4 * kept) + 2 * EXAMINED_BYTES_PER_DOCUMENT * documents
     return [
+        ("cores", f"{plan.num_cores}"),
+        ("shards of", f"{plan.shard_bytes / 1e6:.0f} MB"),
         ("core-hours", f"{core_seconds / HOUR:,.0f}"),
-        (f"hours on {plan.num_cores} cores", f"{core_seconds / HOUR / plan.num_cores:.1f}"),
-        (f"tasks, shards of {plan.shard_bytes / 1e6:.0f} MB", f"{num_tasks:,.0f}"),
+        ("hours, with all cores busy", f"{core_seconds / HOUR / plan.num_cores:.1f}"),
+        ("tasks", f"{num_tasks:,.0f}"),
         ("driver: hours of handing out tasks", f"{num_tasks * RAY_SECONDS_PER_TASK / HOUR:.1f}"),
         ("driver: hours of linking", f"{documents * LINK_SECONDS_PER_DOCUMENT / HOUR:.1f}"),
         ("driver: hours of DVC's hashing", f"{stored / MD5 / HOUR:.1f}"),
-        ("documents after cleaning", f"{documents:.1e}"),
+        ("documents after cleaning, millions", f"{documents / 1e6:,.0f}"),
         ("between workers (shuffle)", "0"),
         ("from workers to the driver (signatures, keys)", f"{EXAMINED_BYTES_PER_DOCUMENT * documents / TB:.1f} TB"),
         ("read and written on the shared file system", f"{moved / TB:.1f} TB"),
@@ -69,8 +71,7 @@ def main() -> None:
     columns = [rows(plan) for plan in plans]
     print(f"| | {' | '.join(plan.name for plan in plans)} |\n|---|{'---|' * len(plans)}")
     for lines in zip(*columns, strict=True):
-        names = dict.fromkeys(name for name, _ in lines)
-        print(f"| {', '.join(names)} | {' | '.join(value for _, value in lines)} |")
+        print(f"| {lines[0][0]} | {' | '.join(value for _, value in lines)} |")
 
 
 if __name__ == "__main__":

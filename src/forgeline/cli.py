@@ -55,8 +55,8 @@ def repro(
 ) -> None:
     """Run `dvc repro` (any other arguments are passed on), then show the leaderboard and where the report is."""
     from forgeline.core.run import check_params_once
-    from forgeline.core.runner import choose_runner
     from forgeline.repro import announce_result, reproduce
+    from forgeline.runner.tasks import choose_runner
 
     choose_runner(runner, workers)
     check_params_once()

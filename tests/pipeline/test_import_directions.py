@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path("src/forgeline")
-DATA_ROOMS = ("core", "sources", "text")
+DATA_ROOMS = ("core", "runner", "sources", "text")
 EARLY_ROOMS = ("sources", "text", "tokenization", "packing", "model")
 LATE_ROOMS = ("training", "evaluation", "inference", "quantization", "reporting", "tracking", "planning")
 FILES = sorted(SOURCE.rglob("*.py"))

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from forgeline.core.ray_keeper import descendants
+from forgeline.runner.ray_keeper import descendants
 from tests.reliability.copies import wait_until
 
 _RAY = str(Path(sys.executable).parent / "ray")

@@ -11,7 +11,7 @@ from pathlib import Path
 import forgeline
 from forgeline.core.errors import DataError
 from forgeline.core.run import command_line
-from forgeline.core.runner import run_tasks
+from forgeline.runner.tasks import run_tasks
 
 NUM_ERRANDS = 12
 UNLUCKY = 5

@@ -16,8 +16,8 @@ import pytest
 from benchmarks.corpus import Corpus, generate
 from benchmarks.workspace import STAGES, Workspace
 
-from forgeline.core.ray_keeper import descendants
 from forgeline.core.storage import sha256_path
+from forgeline.runner.ray_keeper import descendants
 from tests.clone import ROOT
 from tests.reliability.copies import message, wait_until
 from tests.reliability.ray_cluster import Cluster, cluster_of_two_nodes

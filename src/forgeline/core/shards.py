@@ -43,8 +43,19 @@ def iter_shards(path: Path, schema: pa.Schema) -> Iterator[pa.Table]:
 
 
 def num_rows(path: Path) -> int:
-    """Rows of all shards, by their footers; raises `DataError` as `shard_paths` does."""
-    return sum(pq.read_metadata(shard).num_rows for shard in shard_paths(path))
+    """Rows of all shards, by their footers.
+
+    Raises:
+        DataError: As `shard_paths`, or a shard is not Parquet.
+    """
+    return sum(_num_rows(shard) for shard in shard_paths(path))
+
+
+def _num_rows(shard: Path) -> int:
+    try:
+        return int(pq.read_metadata(shard).num_rows)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{shard} is not a readable Parquet file ({error}): delete it and run `dvc repro`") from None
 
 
 class ShardWriter:

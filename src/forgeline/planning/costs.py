@@ -11,8 +11,8 @@ from typing import Any
 
 from forgeline.core.durations import Duration
 from forgeline.core.pipeline import PipelineStage
-from forgeline.core.runner import num_workers
 from forgeline.planning.work import Params, num_weights, operations
+from forgeline.runner.tasks import num_workers
 
 OPERATIONS_PER_SECOND = 1.1e11  # pretraining reads 7,200 tokens a second with 2.56 million weights: 6 x both
 _WEIGHT_BYTES = 4

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from forgeline.core.errors import DataError
 from forgeline.core.records import DOCUMENTS, DROPPED, write_documents
-from forgeline.core.runner import run_tasks
 from forgeline.core.shards import ShardWriter, shard_path, shard_paths
+from forgeline.runner.tasks import run_tasks
 from forgeline.sources.budget import Budget
 from forgeline.sources.files import empty_file
 from forgeline.sources.find_files import SourceFile, find_files

@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 
 from forgeline.core.progress import announce_warning
 from forgeline.core.records import DOCUMENTS, DROPPED, document_id
-from forgeline.core.runner import run_tasks
 from forgeline.core.shards import shard_paths
 from forgeline.core.storage import read_table, write_table
+from forgeline.runner.tasks import run_tasks
 from forgeline.text.buffers import one_array, replaced
 from forgeline.text.clean_params import AUTO, DEFAULT_PROFILE, CleanParams
 from forgeline.text.clean_report import CleanReport

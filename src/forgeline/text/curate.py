@@ -22,9 +22,9 @@ from pydantic import Field, model_validator
 from forgeline.core.errors import DataError
 from forgeline.core.params import Section
 from forgeline.core.records import Counts
-from forgeline.core.runner import run_tasks
 from forgeline.core.shards import shard_paths
 from forgeline.core.storage import write_json
+from forgeline.runner.tasks import run_tasks
 from forgeline.text.cluster_table import cluster_figures, write_clusters
 from forgeline.text.curate_shards import (
     KEPT,

@@ -1,6 +1,6 @@
 """What `curate` does with one shard: first look at it, later write its documents to where they belong.
 
-Both are tasks for `core.runner`: they read and write files themselves, and all they are given can be pickled.
+Both are tasks for `runner.tasks`: they read and write files themselves, and all they are given can be pickled.
 """
 
 from collections.abc import Iterator, Mapping

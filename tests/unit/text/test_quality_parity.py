@@ -93,12 +93,16 @@ def test_decisions_are_the_references_on_many_documents() -> None:
 
 def test_long_words_take_their_line_along() -> None:
     line = "A line with a word of a thousand characters, {word}, and more sentences. One. Two. Three. Four. Five."
-    texts = [line.format(word="é" * size) + "\nAnother line. It has. Sentences. Of its own. So." for size in (1000, 1001)]
+    texts = [
+        line.format(word="é" * size) + "\nAnother line. It has. Sentences. Of its own. So." for size in (1000, 1001)
+    ]
     assert ours(texts, PUBLISHED.only("c4")) == [Reference().judge("c4", text) for text in texts]
 
 
 def test_ngrams_equal_only_without_spaces_are_the_known_difference() -> None:
     """docs/cleaning-parity.md: the reference compares n-grams written without spaces, the kernels compare words."""
-    text = "Words which stand here once. alpha beta gamma delta epsilon. Others. al pha betagamma delta epsilon. Nothing."
+    text = (
+        "Words which stand here once. alpha beta gamma delta epsilon. Others. al pha betagamma delta epsilon. Nothing."
+    )
     assert Reference().judge("gopher_repetition", text)[0] == "gopher_duplicate_5grams"
     assert ours([text], PUBLISHED.only("gopher_repetition"))[0][0] == KEPT

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
-from numba.core import caching
+from numba.core import caching, entrypoints
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 _FOLDER = Path(__file__).resolve().parent
@@ -68,3 +68,5 @@ class _ByContent(caching._CacheLocator):  # type: ignore[misc]
 
 
 caching.CacheImpl._locator_classes.insert(0, _ByContent)
+# Numba would import the extensions of all installed packages, awkward's for instance: 0.6 s, and no kernel needs one.
+entrypoints._already_initialized = True

@@ -16,7 +16,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from forgeline.core.runner import num_workers
+from forgeline.runner.tasks import num_workers
 
 # Tasks and results pass through it, documents do not.
 _OBJECT_STORE_BYTES = 128 * 1024**2

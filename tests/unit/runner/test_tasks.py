@@ -6,7 +6,7 @@ import time
 import pytest
 
 from forgeline.core.errors import ParamsError
-from forgeline.core.runner import num_workers, run_tasks
+from forgeline.runner.tasks import num_workers, run_tasks
 
 
 def squares_in_odd_order(number: int) -> int:

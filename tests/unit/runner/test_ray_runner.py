@@ -12,9 +12,9 @@ import pytest
 
 from forgeline.core import ray_session
 from forgeline.core.errors import DataError, ParamsError
-from forgeline.core.ray_keeper import adopt_orphans, descendants, kill_descendants
-from forgeline.core.ray_runner import _Outcome, _run_in_worker
-from forgeline.core.runner import choose_runner, num_workers, run_tasks
+from forgeline.runner.ray_keeper import adopt_orphans, descendants, kill_descendants
+from forgeline.runner.ray_runner import _Outcome, _run_in_worker
+from forgeline.runner.tasks import choose_runner, num_workers, run_tasks
 
 
 class NotPortable(Exception):

@@ -78,7 +78,7 @@ def run_tasks(
         Exception: Whatever `function` raises; tasks not yet begun are then given up.
     """
     if chosen_runner() == "ray":
-        from forgeline.core.ray_runner import run_on_ray
+        from forgeline.runner.ray_runner import run_on_ray
 
         results = run_on_ray(function, tasks)
     else:

@@ -80,7 +80,7 @@ def _start() -> Any:
     os.environ["RAY_AUTH_MODE"] = "token"  # else whoever can reach this machine could run code as this user
     os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     keeper = subprocess.Popen(
-        [sys.executable, "-m", "forgeline.core.ray_keeper"],
+        [sys.executable, "-m", "forgeline.runner.ray_keeper"],
         env={**os.environ, "PYTHONPATH": _python_path()},
         stdin=subprocess.PIPE,  # its end tells the keeper that this process is gone
         stdout=subprocess.PIPE,

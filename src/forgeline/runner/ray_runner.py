@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from forgeline.core.errors import ForgelineError
-from forgeline.core.ray_session import connected_ray
-from forgeline.core.runner import WORKERS_VARIABLE, num_workers
+from forgeline.runner.ray_session import connected_ray
+from forgeline.runner.tasks import WORKERS_VARIABLE, num_workers
 
 # After so many deaths of its worker a task is given up. Ray Data would go on for ever.
 _MAX_RETRIES = 3
