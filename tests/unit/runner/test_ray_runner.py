@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from forgeline.core import ray_session
 from forgeline.core.errors import DataError, ParamsError
+from forgeline.runner import ray_session
 from forgeline.runner.ray_keeper import adopt_orphans, descendants, kill_descendants
 from forgeline.runner.ray_runner import _Outcome, _run_in_worker
 from forgeline.runner.tasks import choose_runner, num_workers, run_tasks

@@ -172,8 +172,9 @@ class QualityParams(Section):
     Attributes:
         words: `spaces`: words are split by white space and the rules for English affixes and contractions. `characters`
             is for Chinese, Japanese, Thai and other scripts without spaces: there every letter of such a script is a
-            word, and so is every punctuation mark beside one; other scripts are split as before. Words then are shorter
-            than in any other language, so `min_mean_word_length` has to be null.
+            word, and so is every punctuation mark beside one; other scripts are split as before. Such words have one
+            letter, so `min_mean_word_length` has to be null; and one in six or so is a punctuation mark, so
+            `min_alphabetic_word_fraction` should be lower than for English.
         gopher_repetition: See there.
         gopher_quality: See there.
         c4: See there.
@@ -185,6 +186,15 @@ class QualityParams(Section):
     gopher_quality: GopherQualityParams
     c4: C4Params
     fineweb: FineWebParams
+
+    @model_validator(mode="after")
+    def _lengths_of_characters(self) -> "QualityParams":
+        least = self.gopher_quality.min_mean_word_length
+        if self.words == "characters" and least is not None and least > 1 and self.gopher_quality.enabled:
+            raise ValueError(
+                "words are characters, of length 1: gopher_quality.min_mean_word_length is above that, set it to null"
+            )
+        return self
 
     def only(self, family: str) -> "QualityParams":
         """These params with one family (`gopher_repetition`, `c4`, ...) switched on and the others off."""
