@@ -67,7 +67,7 @@ def test_a_learning_rate_affects_its_stage_and_what_follows_alone(finished: Clon
         ("compute__num_threads", 1, None),
         ("align__grpo__temperature", 0.9, {"align@grpo"}),
         ("benchmark__workload__num_repeats", 3, {"benchmark@grpo", "benchmark@rtn_w8", "benchmark@gptq_w4"}),
-        ("ingest__sources__hpo_terms__max_documents", 2999, {"ingest@hpo_terms", "curate"}),
+        ("ingest__sources__hpo_terms__max_documents", 2999, {"ingest@hpo_terms", "curate", "card", "pack"}),
     ],
 )
 def test_a_knob_affects_the_stages_that_read_it(

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_NUMPY_WRITES = re.compile(r"\d+ requested and \d+ written")  # its OSError has no number
 _TORCH_WRITES = re.compile(r"PytorchStreamWriter failed|unexpected pos \d+ vs \d+")
 
 
@@ -41,6 +42,8 @@ def describe_os_error(error: OSError) -> str:
         errno.ENOTDIR: "something on the way to it is a file, not a folder: move that away",
         errno.ENOENT: "no such file or folder",
     }.get(error.errno or 0)
+    if _NUMPY_WRITES.fullmatch(str(error)):
+        advice = f"a file could not be written to its end ({error}): the disk is full; free some space and run again"
     return f"{where}{advice or error}"
 
 
@@ -57,8 +60,6 @@ def write_failure(error: BaseException) -> OSError | None:
         if number in _CANNOT_WRITE:
             return chain if isinstance(chain, OSError) else OSError(number, str(chain))
         chain = chain.__cause__ or chain.__context__
-    if isinstance(error, RuntimeError) and re.search(
-        r"PytorchStreamWriter failed|unexpected pos \d+ vs \d+", str(error)
-    ):
+    if isinstance(error, RuntimeError) and _TORCH_WRITES.search(str(error)):
         return OSError(f"PyTorch could not finish writing a file ({error}): free some disk space and run again")
     return None

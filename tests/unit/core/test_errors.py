@@ -30,6 +30,10 @@ def test_a_refusal_to_write_is_found_in_what_libraries_make_of_it(error: Excepti
     assert describe_os_error(refusal).startswith(expected)
 
 
+def test_a_short_write_by_numpy_is_a_full_disk() -> None:
+    assert "the disk is full" in describe_os_error(OSError("326592 requested and 21158 written"))
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -1,5 +1,6 @@
 """The quality rules: what is measured, what C4's rules leave, switches, other languages, threads."""
 
+import gc
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -238,3 +239,16 @@ def test_params_that_contradict_each_other(family: str, values: dict[str, Any], 
 def test_characters_as_words_have_no_least_length() -> None:
     with pytest.raises(ValidationError, match=r"gopher_quality\.min_mean_word_length"):
         QualityParams.model_validate(PUBLISHED.model_dump() | {"words": "characters"})
+
+
+def test_judged_texts_are_freed_without_a_garbage_collection() -> None:
+    """A reference cycle would keep the text of shard after shard in memory until Python next looks for cycles."""
+    gc.collect()
+    gc.disable()
+    try:
+        before = pa.total_allocated_bytes()
+        for _ in range(3):
+            judge(pa.array(["A sentence of no interest. " * 4_000] * 20), PUBLISHED)
+        assert pa.total_allocated_bytes() - before < 1_000_000  # a batch has two million bytes
+    finally:
+        gc.enable()

@@ -7,6 +7,7 @@ are the chunk's code points, `classes` their bits; `low` and `high` bound the pa
 
 from forgeline.text.kernels.classes import (
     ALPHABETIC,
+    COUNTED,
     CURRENCY,
     DASH,
     DIGIT,
@@ -28,6 +29,8 @@ UNIT = 0x1BD11BDAA9FC1A22  # makes the hash of a unit of measurement differ from
 LONGEST_SPECIAL = 12
 LONGEST_UNIT = 6
 NO_CASE = -1
+# Where `infix_length` may not be 0; the comma is among the quotes.
+MAY_PART = OPERATOR | DASH | SEPARATOR | ICON | QUOTE | COUNTED
 
 _FULL_STOP, _PLUS, _HYPHEN, _COMMA, _DOLLAR = 0x2E, 0x2B, 0x2D, 0x2C, 0x24
 _EM_DASH, _ELLIPSIS, _DEGREE, _APOSTROPHE, _RIGHT_QUOTE = 0x2014, 0x2026, 0xB0, 0x27, 0x2019

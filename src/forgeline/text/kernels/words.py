@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from forgeline.text.kernels.addresses import is_address
 from forgeline.text.kernels.affixes import (
     LONGEST_SPECIAL,
+    MAY_PART,
     NO_CASE,
     find_special,
     infix_length,
@@ -23,6 +24,7 @@ from forgeline.text.kernels.classes import SPECIAL_FIRST, SPECIAL_SECOND
 from forgeline.text.kernels.inner import ZERO, entry, inner
 from forgeline.text.kernels.tables import Classes, Ints, Longs, SpecialCases
 
+_FULL_STOP = 0x2E
 _INSIDE = -2
 _PASSED_OVER = -3
 
@@ -102,10 +104,14 @@ def _cut_special(low: int, special: int, cases: SpecialCases, ends: Longs, count
 def _cut_at_infixes(points: Ints, classes: Classes, low: int, high: int, ends: Longs, count: int) -> int:
     first = count
     start = low
-    place = low
+    has_full_stop = points[low] == _FULL_STOP
+    place = low + 1  # at the front an infix parts nothing, and stays with what follows
     while place < high:
-        size = infix_length(points, classes, low, high, place)
-        if size > 0 and place > low:  # at the front it parts nothing, and stays with what follows
+        size = 0
+        if classes[place] & MAY_PART:
+            has_full_stop |= points[place] == _FULL_STOP
+            size = infix_length(points, classes, low, high, place)
+        if size > 0:
             if place > start:
                 ends[count] = place
                 count += 1
@@ -116,7 +122,7 @@ def _cut_at_infixes(points: Ints, classes: Classes, low: int, high: int, ends: L
     if start < high:
         ends[count] = high
         count += 1
-    if count - first > 1 and is_address(points, classes, low, high):
+    if has_full_stop and count - first > 1 and is_address(points, classes, low, high):
         ends[first] = high
         return first + 1
     return count

@@ -126,4 +126,6 @@ def _as_if_writable(content: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     if content.size == 0:
         return np.empty(0, np.uint8)
-    return np.ctypeslib.as_array(content.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8)), content.shape)
+    # Not `ctypes.data_as`, whose result keeps itself, and with it the text of the shard, alive in a reference cycle.
+    view = memoryview((ctypes.c_uint8 * content.size).from_address(content.ctypes.data)).cast("B")
+    return np.frombuffer(view, np.uint8)

@@ -10,8 +10,8 @@ _SMALLEST_TABLE = 64
 def working_room(longest: int) -> Room:
     """Room for documents of at most so many bytes.
 
-    It is large, for a document may be all punctuation, but the system gives memory only to what is written to: some 20
-    bytes for each byte of ordinary text.
+    It is large, for every character may be a word, but the system gives memory only to what is written to: some 20
+    bytes for each byte of ordinary text, and about 170 in the worst case.
     """
     size = longest + 2
     table_size = _SMALLEST_TABLE
