@@ -156,12 +156,18 @@ class TestSources:
         assert "Traceback" not in done.stderr
 
 
+def replace_documents(folder: Path, text: str) -> None:
+    """One document in place of all."""
+    shutil.rmtree(folder)
+    write_documents(folder, documents_table([text], "mine"))
+
+
 @pytest.mark.slow
 class TestText:
     def test_a_corpus_smaller_than_one_window(self, smoke: Clone, tmp_path: Path) -> None:
         clone = copy_of(smoke, tmp_path / "copy")
         before = contents(clone, "pack")
-        write_documents(clone.root / "data/curate/validation.parquet", documents_table(["Too short."], "mine"))
+        replace_documents(clone.root / "data/curate/validation.parquet", "Too short.")
         said = message(run_stage(clone, "pack"))
         assert re.match(r"the validation documents hold \d+ tokens, less than one window: lower pack\.seq", said)
         assert contents(clone, "pack") == before
@@ -169,7 +175,7 @@ class TestText:
     def test_a_vocabulary_larger_than_the_text_supports(self, smoke: Clone, tmp_path: Path) -> None:
         clone = copy_of(smoke, tmp_path / "copy")
         before = contents(clone, "tokenizer")
-        write_documents(clone.root / "data/curate/train.parquet", documents_table(["A few words of text."], "mine"))
+        replace_documents(clone.root / "data/curate/train.parquet", "A few words of text.")
         said = message(run_stage(clone, "tokenizer"))
         assert re.match(r"params\.yaml: tokenizer\.vocab_size 1024 is more than the text supports: only \d+", said)
         assert "set vocab_size to" in said
@@ -178,9 +184,9 @@ class TestText:
     def test_a_damaged_table(self, smoke: Clone, tmp_path: Path) -> None:
         clone = copy_of(smoke, tmp_path / "copy")
         before = contents(clone, "curate")
-        truncate(clone.root / "data/clean/hpo_terms/documents.parquet")
+        truncate(clone.root / "data/clean/hpo_terms/documents.parquet/00000.parquet")
         said = message(run_stage(clone, "curate"))
-        assert re.match(r"data/clean/hpo_terms/documents\.parquet is not a readable Parquet file", said)
+        assert re.match(r"data/clean/hpo_terms/documents\.parquet/00000\.parquet is not a readable Parquet file", said)
         assert contents(clone, "curate") == before
 
 
