@@ -19,14 +19,13 @@ import pyarrow.parquet as pq
 from benchmarks.corpus import Corpus, open_corpus
 from benchmarks.harness import Comparison, Options, alternate
 from forgeline.core.params import load, plain, read_yaml
-from forgeline.core.records import document_id
 from forgeline.runner.tasks import WORKERS_VARIABLE
 from forgeline.sources.hpo_split import HpoParams
 from forgeline.sources.ingest import ingest
 from forgeline.sources.params import SourcesParams
 from forgeline.text.clean import clean_source
 from forgeline.text.clean_params import CleanParams
-from forgeline.text.quality.params import FAMILIES
+from forgeline.text.quality.params import FAMILIES, QualityParams
 from forgeline.text.quality.rules import judge
 
 LEAST_EQUAL = 0.999
@@ -41,7 +40,7 @@ Document = tuple[str, str]
 
 
 def run(options: Options, num_pairs: int = 3) -> Comparison:
-    """Megabytes of text per CPU second of both; the decisions on what both saw must be equal, too."""
+    """Megabytes of text per CPU second of both; the rules' decisions on the same text must be equal, too."""
     os.environ[WORKERS_VARIABLE] = "1"
     corpus = open_corpus(options, 100.0)
     sample = _beginning(corpus)
@@ -151,16 +150,19 @@ def _datatrove(folder: Path) -> None:
 
 
 def _share_of_equal_decisions(folder: Path, sample: Sequence[Document]) -> float:
-    """Of the documents that both saw; ours are known by the ids of those dropped, which they had before cleaning."""
-    dropped = set(pq.read_table(folder / "dropped", columns=["doc_id"])["doc_id"].to_pylist())
+    """Of our rules and the peer's on the same text, that is before ours has been brought into one form."""
     kept_by_peer = set(pq.read_table(folder / "peer" / "kept", columns=["id"])["id"].to_pylist())
-    equal = sum((document_id(text) not in dropped) == (name in kept_by_peer) for name, text in sample)
-    return equal / len(sample)
+    kept = judge(pa.array([text for _, text in sample]), _rules()).kept.tolist()
+    return sum(stays == (name in kept_by_peer) for (name, _), stays in zip(sample, kept, strict=True)) / len(sample)
+
+
+def _rules() -> QualityParams:
+    return load("clean", CleanParams, PRESET).rules["default"]
 
 
 def _time_families(texts: Sequence[str]) -> None:
     """Prints how fast the rules alone are, reading and writing aside; each family alone reads the whole text too."""
-    params = load("clean", CleanParams, PRESET).rules["default"]
+    params = _rules()
     array = pa.array(texts)
     for name, rules in [("all families", params), *((family, params.only(family)) for family in FAMILIES)]:
         seconds = min(_seconds(lambda rules=rules: judge(array, rules)) for _ in range(_NUM_TIMED))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 from forgeline.core.records import documents_table, write_documents
 from forgeline.core.shards import shard_paths
@@ -22,6 +23,10 @@ from forgeline.packing.params import PackParams
 from forgeline.tokenization.params import TokenizerParams
 from forgeline.training.params.pretrain import PretrainParams
 from tests.clone import Clone
+
+# How long an example takes depends on what else the machine does, and on whether a kernel has to be compiled first.
+settings.register_profile("forgeline", deadline=None)
+settings.load_profile("forgeline")
 
 if TYPE_CHECKING:  # imported in the fixtures: most tests need none of them and should start at once
     from accelerate import Accelerator
