@@ -5,7 +5,8 @@ than the work itself, and are left out here: counting references to arrays (an a
 calls), passing arrays (seven numbers each) to a function that is called for every word, and compiling for every inner
 function what Python would need to call it. It made splitting English text into words three times as fast.
 
-Such a kernel cannot allocate, return an array that it made, or be called with what Numba would have to convert.
+Such a kernel cannot allocate, and can return no array but one that it was handed. `_nrt` is Numba's own name for the
+switch, which its documentation leaves out.
 """
 
 from typing import TypeVar, cast
@@ -13,13 +14,12 @@ from typing import TypeVar, cast
 import numba
 import numpy as np
 
-from forgeline.text.kernels.jit import cache_folder
+import forgeline.text.kernels.jit  # noqa: F401 - tells Numba where compiled kernels of this folder go
 
 FunctionT = TypeVar("FunctionT")
 # A zero that is any number to Numba. Starting from a literal 0, it would compile the functions called with a variable
 # twice: for this one value, and for others.
 ZERO = cast(int, np.int64(0))
-CACHE_FOLDER = cache_folder()  # importing `jit` tells Numba to put compiled kernels of this folder there
 
 
 def entry(function: FunctionT) -> FunctionT:
