@@ -192,19 +192,20 @@ def _treatments() -> npt.NDArray[np.uint8]:
     treatments[ord("\n")] = NEWLINE
     treatments[[ord("\t"), ord(" ")]] = BLANK
     treatments[ord("\x1b")] = TO_PYTHON  # begins a terminal's escape sequence
-    for point in range(0x80, 0x32000):  # beyond: no blanks, no combining classes, no compositions
-        character = chr(point)
-        own = BLANK if character.isspace() else unicodedata.combining(character)
-        treatments[point] = max(treatments[point], own)  # what it is as a part of another may be known already
-        parts = unicodedata.decomposition(character).split()
-        if not parts or parts[0].startswith("<"):
+    characters = "".join(map(chr, range(0x32000)))  # beyond: no blanks, no combining classes, no compositions
+    blank = np.fromiter(map(str.isspace, characters), np.bool_, len(characters))
+    own = np.fromiter(map(unicodedata.combining, characters), np.uint8, len(characters))
+    own[blank] = BLANK
+    treatments[0x80 : len(characters)] = own[0x80:]
+    for point, decomposition in enumerate(map(unicodedata.decomposition, characters)):
+        if not decomposition or decomposition.startswith("<"):
             continue
-        if unicodedata.normalize("NFC", character) != character:
+        if unicodedata.normalize("NFC", chr(point)) != chr(point):
             treatments[point] = TO_PYTHON
-        elif len(parts) == 2:
-            treatments[int(parts[1], 16)] = TO_PYTHON
+        elif decomposition.count(" ") == 1:
+            treatments[int(decomposition.split()[1], 16)] = TO_PYTHON
     treatments[0x1161:0x1176] = treatments[0x11A8:0x11C3] = TO_PYTHON  # Hangul vowels and final consonants compose
     special = re.compile(f"{_INVISIBLE.pattern}|{_LINE_END.pattern}")
-    treatments[[point for point in range(0x80, 0x10000) if special.match(chr(point))]] = TO_PYTHON
+    treatments[[found.start() for found in special.finditer(characters, 0x80, 0x10000)]] = TO_PYTHON
     treatments.flags.writeable = False
     return treatments

@@ -100,13 +100,14 @@ _NAMED = {
     classes.OPERATOR: _OPERATORS,
     classes.DASH: _INNER_DASHES,
     classes.SEPARATOR: _SEPARATORS,
-    classes.SCHEME: "2b 2d-2e",  # and all that belongs to an identifier
+    classes.IDENTIFIER: "5f",  # and all letters and numbers
+    classes.SCHEME: "2b 2d-2e 5f",  # and all that belongs to an identifier
     classes.HOST: _HOST_CHARACTERS,
     classes.HOST_INSIDE: f"2d 5f {_HOST_CHARACTERS}",
     classes.PATH_START: "23 2f 3f",
     classes.COUNTED: _COUNTED,
 }
-_OF_CATEGORY = {"M": classes.MARK, "P": classes.PUNCTUATION}
+_OF_CATEGORY = {"L": classes.LETTER, "M": classes.MARK, "P": classes.PUNCTUATION, "Nd": classes.DECIMAL}
 
 
 @cache
@@ -117,8 +118,7 @@ def character_classes() -> NDArray[np.uint32]:
         for first, last in _ranges(points):
             table[first : last + 1] |= np.uint32(bit)
     for first, last in _ASSIGNED:
-        for point in range(first, last):
-            table[point] |= _unicode_bits(chr(point))
+        table[first:last] |= _unicode_bits("".join(map(chr, range(first, last))))
     lower = classes.LOWER | classes.FULL_STOP_FOLLOWS
     for first, last in _ranges(_CASED_LETTERS):
         for point in range(first, last + 1):
@@ -149,18 +149,18 @@ def byte_classes(table: NDArray[np.uint32]) -> NDArray[np.uint8]:
     return kinds
 
 
-def _unicode_bits(character: str) -> int:
-    category = unicodedata.category(character)
-    bits = _OF_CATEGORY.get(category[0], 0)
-    if category[0] == "L":
-        bits |= classes.LETTER
-    if category == "Nd":
-        bits |= classes.DECIMAL
-    if character.isalnum() or character == "_":
-        bits |= classes.IDENTIFIER | classes.SCHEME
-    if character.isspace():
-        bits |= classes.SPACE
+def _unicode_bits(characters: str) -> NDArray[np.uint32]:
+    """The bits that follow from what Unicode says of each character."""
+    bits = np.fromiter(map(_category_bits, map(unicodedata.category, characters)), np.uint32, len(characters))
+    inside = np.fromiter(map(str.isalnum, characters), np.bool_, len(characters))
+    bits[inside] |= np.uint32(classes.IDENTIFIER | classes.SCHEME)
+    bits[np.fromiter(map(str.isspace, characters), np.bool_, len(characters))] |= np.uint32(classes.SPACE)
     return bits
+
+
+@cache
+def _category_bits(category: str) -> int:
+    return _OF_CATEGORY.get(category, 0) | _OF_CATEGORY.get(category[0], 0)
 
 
 def _ranges(points: str) -> list[tuple[int, int]]:
