@@ -55,8 +55,8 @@ def find_origin(text: str, knob: str) -> Origin:
         )
     if not _COMMIT.fullmatch(hub["revision"]):
         raise ParamsError(
-            f"params.yaml: {knob} {text} names no commit: give the 40 characters of one after the @, since branches and "
-            "tags move"
+            f"params.yaml: {knob} {text} names no commit: give the 40 characters of one after the @, since branches "
+            "and tags move"
         )
     return Origin(_download(hub["name"], hub["revision"], knob), None)
 
