@@ -6,6 +6,7 @@ the Ray cluster). Kernels, Arrow and hashing release the GIL, so threads are eno
 """
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +18,10 @@ from forgeline.core.progress import progress
 RUNNER_VARIABLE = "FORGELINE_RUNNER"
 WORKERS_VARIABLE = "FORGELINE_WORKERS"
 RUNNERS = ("local", "ray")
+
+# A thread that comes out of a kernel waits so long for one that is in Python: a tenth of Python's own interval, since
+# tasks change between both all the time. 40 shards to clean took two threads 9.7 s with 5 ms, 8.9 s with 0.5 ms.
+_SWITCH_SECONDS = 0.0005
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
@@ -94,6 +99,7 @@ def _run_on_threads(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT]
     if workers == 1 or len(tasks) == 1:
         yield from map(function, tasks)
         return
+    sys.setswitchinterval(_SWITCH_SECONDS)
     waiting: deque[Future[ResultT]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
