@@ -20,7 +20,8 @@ from forgeline.packing.mixture import MixtureOrder, observed_mix
 from forgeline.training.loop.checkpoints import Checkpoints
 from forgeline.training.loop.objective import next_token_loss, require_finite, split_window
 from forgeline.training.loop.optimizers.build import build_optimizers, clip_gradients, set_learning_rate_factor
-from forgeline.training.loop.optimizers.sophia import Sophia, draw_labels, label_uniforms
+from forgeline.training.loop.head_loss import draw_labels
+from forgeline.training.loop.optimizers.sophia import Sophia, label_uniforms
 from forgeline.training.loop.schedules import Measurement, learning_rate_factor
 from forgeline.training.params.pretrain import PretrainParams
 

@@ -12,7 +12,8 @@ from tests.unit.training.toys import OPTIMIZERS
 from forgeline.core.errors import ForgelineError, StopRequested
 from forgeline.packing.dataset import TokenDataset
 from forgeline.training.loop.objective import split_window
-from forgeline.training.loop.optimizers.sophia import draw_labels, label_uniforms
+from forgeline.training.loop.head_loss import draw_labels
+from forgeline.training.loop.optimizers.sophia import label_uniforms
 from forgeline.training.params.pretrain import PretrainParams
 from forgeline.training.pretrain import PretrainResult, pretrain, summary
 

@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from forgeline.training.loop.objective import IGNORED
-
 _LABEL_STREAM = 1  # keeps these numbers apart from others that are drawn from the same seed
 
 
@@ -88,18 +86,3 @@ class Sophia(Optimizer):
 def label_uniforms(seed: int, step: int, shape: tuple[int, ...]) -> Tensor:
     """The random numbers of a step's labels: a function of seed and step, so that no generator needs to be saved."""
     return torch.from_numpy(np.random.default_rng([seed, step, _LABEL_STREAM]).random(shape, dtype=np.float32))
-
-
-@torch.no_grad()
-def draw_labels(logits: Tensor, labels: Tensor, uniforms: Tensor) -> Tensor:
-    """Labels drawn from the model's own distribution in place of the true ones.
-
-    Args:
-        logits: (batch, time, vocabulary).
-        labels: (batch, time); where they are -100 (not supervised), so are the drawn ones.
-        uniforms: (batch, time) in [0, 1), a number for each label.
-    """
-    cumulative = logits.float().softmax(dim=-1).cumsum(dim=-1)
-    total = cumulative[..., -1:]  # short of 1 by rounding
-    drawn = torch.searchsorted(cumulative, uniforms.to(logits.device)[..., None] * total, right=True).squeeze(-1)
-    return torch.where(labels == IGNORED, IGNORED, drawn.clamp_(max=logits.size(-1) - 1))
