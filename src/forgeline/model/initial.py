@@ -62,8 +62,8 @@ def initial_model(
     if init_from is None:
         return InitialModel(build_model(params, tokenizer), None, range(0))
     origin = find_origin(init_from, KNOB)
-    extension = _extension_from(origin, init_from, tokenizer_folder)
     model = _load(origin)
+    extension = _extension_from(origin, init_from, tokenizer_folder)
     new_ids = range(0)
     if extension is not None:
         extend_embeddings(model, extension)

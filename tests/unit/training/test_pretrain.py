@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from tests.unit.training.runs import Killed, at, kill, same_bytes
 from tests.unit.training.toys import OPTIMIZERS
 
 from forgeline.core.errors import ForgelineError, StopRequested
@@ -14,7 +15,6 @@ from forgeline.packing.dataset import TokenDataset
 from forgeline.training.loop.objective import split_window
 from forgeline.training.loop.optimizers.sophia import draw_labels, label_uniforms
 from forgeline.training.params.pretrain import PretrainParams
-from forgeline.training.pretrain import pretrain
 from forgeline.training.pretrain_summary import PretrainResult, summary
 
 NO_WARMUP = {"name": "constant", "warmup_steps": 0}
@@ -27,60 +27,10 @@ WARMUP_4_DECAY_6 = {
 }
 
 
-class Killed(BaseException):
-    """What `kill -9` does, as far as the code after it is concerned."""
-
-
-@pytest.fixture
-def train(tiny_model, accelerator, packed, pretrain_params, tmp_path: Path):
-    """Trains the tiny model (or another); returns it with the result."""
-
-    def run(
-        model: torch.nn.Module | None = None,
-        *,
-        precision: str = "fp32",
-        scratch: str = "scratch",
-        log: Callable[[int, dict[str, float]], None] = lambda step, figures: None,
-        **changed: Any,
-    ) -> tuple[torch.nn.Module, PretrainResult]:
-        model = model or tiny_model(7)
-        result = pretrain(
-            model,
-            packed["train"],
-            packed["validation"],
-            pretrain_params(**changed),
-            accelerator=accelerator(precision),
-            checkpoints=tmp_path / scratch,
-            log=log,
-        )
-        return model, result
-
-    return run
-
-
-def same_bytes(a: torch.nn.Module, b: torch.nn.Module) -> bool:
-    theirs = b.state_dict()
-    return all(torch.equal(value, theirs[key]) for key, value in a.state_dict().items())
-
-
-def at(step: int, action: Callable[[], object]) -> Callable[[int, dict[str, float]], None]:
-    """A log that does something at a step."""
-
-    def log(now: int, _figures: dict[str, float]) -> None:
-        if now == step:
-            action()
-
-    return log
-
-
 def first_windows(data: TokenDataset, count: int) -> torch.Tensor:
     """What a run with seed 3 reads first: of the only source, whose order has the same seed, in epoch 0."""
     order = np.random.default_rng([3, 0]).permutation(len(data))
     return torch.from_numpy(data.windows(order[:count]))
-
-
-def kill() -> None:
-    raise Killed
 
 
 class TestLearning:
