@@ -81,6 +81,7 @@ def train(tiny_model, accelerator, packed, pretrain_params, tmp_path: Path):
         precision: str = "fp32",
         scratch: str = "scratch",
         data: "TokenDataset | None" = None,
+        validation: "TokenDataset | None" = None,
         identity: str = "",
         save_model: "Callable[[torch.nn.Module, Path], None] | None" = None,
         log: Callable[[int, dict[str, float]], None] = lambda step, figures: None,
@@ -92,7 +93,7 @@ def train(tiny_model, accelerator, packed, pretrain_params, tmp_path: Path):
         result = pretrain(
             model,
             data or packed["train"],
-            packed["validation"],
+            validation or packed["validation"],
             pretrain_params(**changed),
             accelerator=accelerator(precision),
             checkpoints=tmp_path / scratch,
