@@ -1,28 +1,29 @@
 """pretrain: packed tokens -> a base model, from random weights or continued from another one."""
 
+from functools import partial
 from pathlib import Path
-
-import torch
-from accelerate import Accelerator
 
 from forgeline.core.params import load
 from forgeline.core.run import Counts, StageRun, command_line
 from forgeline.core.storage import write_csv
-from forgeline.model.build import initial_model
 from forgeline.model.compute import set_up
-from forgeline.model.loading import save_model_files
+from forgeline.model.initial import initial_model, require_length
 from forgeline.model.params import ComputeParams, ModelParams
 from forgeline.packing.dataset import TokenDataset
 from forgeline.tokenization.fingerprint import require_fingerprint, tokenizer_fingerprint
 from forgeline.tokenization.loading import load_tokenizer
 from forgeline.tracking.live import LiveRun
+from forgeline.training.adapted import adapted, save_whole, whole_model
+from forgeline.training.launch import make_accelerator, start_processes
 from forgeline.training.params.pretrain import PretrainParams
-from forgeline.training.pretrain import pretrain, summary
+from forgeline.training.pretrain import pretrain
+from forgeline.training.pretrain_summary import summary
 
 
 def main(packed: Path, tokenizer: Path, model: Path, history: Path, metrics: Path) -> None:
     params, compute = load("pretrain", PretrainParams), load("compute", ComputeParams)
     architecture = load("model", ModelParams)
+    start_processes("stages.pretrain", params)
     sections = {"pretrain": params, "model": architecture, "compute": compute}
     with StageRun("pretrain", sections, metrics) as run:
         set_up(compute, params.seed)
@@ -30,17 +31,26 @@ def main(packed: Path, tokenizer: Path, model: Path, history: Path, metrics: Pat
         train, validation = TokenDataset(packed, "train"), TokenDataset(packed, "validation")
         fingerprint = tokenizer_fingerprint(tokenizer)
         require_fingerprint(train.tokenizer, str(packed), fingerprint, str(tokenizer))
-        network = initial_model(params.init_from, architecture, encoder, tokenizer)
-        accelerator = Accelerator(mixed_precision="bf16" if compute.precision == "bf16" else "no")
+        start = initial_model(params.init_from, architecture, encoder, tokenizer)
+        require_length(start.model, train.sequence_length)
         with LiveRun(run.address, run.params, run.fingerprint()) as live:
             result = pretrain(
-                network, train, validation, params, accelerator=accelerator, checkpoints=run.scratch(), log=live.log
+                adapted(start.model, params, start.new_ids),
+                train,
+                validation,
+                params,
+                accelerator=make_accelerator(params, compute),
+                checkpoints=run.scratch(),
+                log=live.log,
+                identity=f"{run.fingerprint()} from {start.sha256}",
+                save_model=partial(save_whole, tokenizer=encoder),
             )
-        folder = run.output(model)
-        save_model_files(network.to(torch.device("cpu")), encoder, folder)
-        run.write_lineage(folder, tokenizer=fingerprint)
+        network, folder = whole_model(result.model), run.output(model)
+        save_whole(network, encoder, folder)
+        run.write_lineage(folder, tokenizer=fingerprint, init_from_sha256=start.sha256)
         write_csv(run.output(history), result.history)
-        run.summarize(Counts(len(train), len(train)), **summary(result, network, train, validation, params))
+        figures = summary(result, network.num_parameters(), train, validation, params)
+        run.summarize(Counts(len(train), len(train)), init_from_sha256=start.sha256, **figures)
 
 
 if __name__ == "__main__":

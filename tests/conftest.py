@@ -154,9 +154,18 @@ def pretrain_params() -> Callable[..., PretrainParams]:
     def make(**changed: Any) -> PretrainParams:
         values = {
             "init_from": None,
+            "peft": "none",
+            "lora": {"r": 2, "alpha": 4, "dropout": 0.0, "target_modules": ["v_proj", "q_proj", "down_proj"]},
+            "train_embeddings": "none",
             "num_steps": 8,
+            "num_processes": 1,
+            "parallel": "ddp",
             "micro_batch_size": 4,
             "gradient_accumulation_steps": 1,
+            "phases": [],
+            "document_mask": False,
+            "compile": False,
+            "gradient_checkpointing": False,
             "optimizer": {
                 "name": "muon",
                 "learning_rate": 0.01,
@@ -168,10 +177,13 @@ def pretrain_params() -> Callable[..., PretrainParams]:
             },
             "schedule": {"name": "cosine", "warmup_steps": 2, "min_learning_rate_fraction": 0.1},
             "max_grad_norm": 1.0,
+            "spike_factor": None,
             "seed": 3,
             "eval_every_steps": 4,
             "eval_windows": 6,
             "checkpoint_every_steps": 3,
+            "keep_checkpoints": 2,
+            "final_weights": "last",
         }
         return PretrainParams(**{**values, **changed})
 

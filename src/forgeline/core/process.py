@@ -13,7 +13,16 @@ from forgeline.core.errors import StopRequested
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 STOPPED = 130  # exit status of a stage that a signal stopped
+RANK_VARIABLE = "RANK"
 _PR_SET_PDEATHSIG = 1
+
+
+def is_main_process() -> bool:
+    """False in all but the first of several processes that compute one stage together: only that one writes and speaks.
+
+    Their launcher numbers them in the environment.
+    """
+    return os.environ.get(RANK_VARIABLE, "0") == "0"
 
 
 def die_with_parent() -> None:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from forgeline.core.process import is_main_process
+
 # Set by `forgeline repro`: the addresses of the stages it will run, in order, separated by commas.
 STAGE_ORDER_VARIABLE = "FORGELINE_STAGE_ORDER"
 _LOG_EVERY_SECONDS = 15.0
@@ -18,17 +20,22 @@ def announce_stage(address: str) -> None:
     """Says which stage starts, and which of how many it is when `forgeline repro` runs the pipeline."""
     order = os.environ.get(STAGE_ORDER_VARIABLE, "").split(",")
     place = f"[{order.index(address) + 1}/{len(order)}] " if address in order else ""
-    print(f"{place}{address}", file=sys.stderr, flush=True)
+    _say(f"{place}{address}")
 
 
 def announce_resume(step: int) -> None:
     """Says that training does not start from the beginning."""
-    print(f"  goes on from the checkpoint at step {step}", file=sys.stderr, flush=True)
+    _say(f"  goes on from the checkpoint at step {step}")
 
 
 def announce_warning(text: str) -> None:
     """Says something that a user should look at, though the stage goes on."""
-    print(f"forgeline: warning: {text}", file=sys.stderr, flush=True)
+    _say(f"forgeline: warning: {text}")
+
+
+def _say(text: str) -> None:
+    if is_main_process():
+        print(text, file=sys.stderr, flush=True)
 
 
 class ProgressBar:
@@ -54,7 +61,7 @@ class ProgressBar:
         elif now - self._last_log > _LOG_EVERY_SECONDS:
             self._last_log = now
             share = f"{self._done / self._total:.0%}" if self._total else f"{self._done:,.0f} {self._unit}"
-            print(f"  {self._description} {share} {rate} {note}", file=sys.stderr, flush=True)
+            _say(f"  {self._description} {share} {rate} {note}")
 
 
 @contextmanager
@@ -63,7 +70,7 @@ def progress(description: str, total: float, unit: str) -> Iterator[ProgressBar]
 
     A total of 0 means that it is not known.
     """
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or not is_main_process():
         yield ProgressBar(None, description, total, unit)
         return
     columns = (

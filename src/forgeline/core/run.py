@@ -21,6 +21,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +32,7 @@ from forgeline.core.durations import note_duration
 from forgeline.core.errors import DataError, ForgelineError, StopRequested, describe_os_error, write_failure
 from forgeline.core.params import PARAMS_FILE, Section, plain, read_yaml
 from forgeline.core.pipeline import find_stage
-from forgeline.core.process import STOPPED, raise_on_stop_signals
+from forgeline.core.process import STOPPED, is_main_process, raise_on_stop_signals
 from forgeline.core.progress import announce_stage
 from forgeline.core.records import Counts as Counts
 from forgeline.core.storage import sha256_path, write_json
@@ -60,7 +61,8 @@ class StageRun:
     """The frame of one stage run.
 
     Outputs are written beside their place and renamed into it together when the block ends well, so a failed or killed
-    stage leaves the previous outputs or none. The metrics file is one of them.
+    stage leaves the previous outputs or none. The metrics file is one of them. Where several processes compute a stage
+    together, all but the main one write into a folder of their own that is thrown away.
     """
 
     def __init__(self, address: str, params: Mapping[str, Section], metrics: Path) -> None:
@@ -79,8 +81,11 @@ class StageRun:
         self._scratch: Path | None = None
         self._resumes = False
         self._all_params: dict[str, Any] = {}
+        self._aside = None if is_main_process() else tempfile.TemporaryDirectory(prefix="forgeline-")
 
     def __enter__(self) -> "StageRun":
+        if self._aside is not None:
+            return self
         check_params_once()
         announce_stage(self.address)
         self._all_params = plain(read_yaml(PARAMS_FILE))  # now: a user may edit the file while the stage runs
@@ -89,6 +94,9 @@ class StageRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._aside is not None:
+            self._aside.cleanup()
+            return
         unwritten = [str(final) for partial, final in self._outputs if not partial.exists()]
         if kind is not None or self._summary is None or unwritten:
             for partial, _ in self._outputs:
@@ -105,6 +113,8 @@ class StageRun:
 
     def output(self, path: Path) -> Path:
         """Where to write what will stand at `path` (a file or a folder) once the stage has succeeded."""
+        if self._aside is not None:
+            return Path(self._aside.name) / path.name
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.partial")
         _remove(partial)
@@ -125,8 +135,9 @@ class StageRun:
         if self._scratch is None:
             name = f"{self.address.replace('@', '-')}-{self.fingerprint()[:16]}"
             self._scratch = _repository_root() / ".dvc" / "tmp" / "scratch" / name
-            self._resumes = self._scratch.exists()
-            self._scratch.mkdir(parents=True, exist_ok=True)
+            if self._aside is None:
+                self._resumes = self._scratch.exists()
+                self._scratch.mkdir(parents=True, exist_ok=True)
         return self._scratch
 
     def fingerprint(self) -> str:
@@ -188,7 +199,8 @@ def command_line(main: Callable[..., None]) -> None:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    print(f"forgeline: {message}", file=sys.stderr, flush=True)
+    if is_main_process():  # the others come to the same end for the same reason
+        print(f"forgeline: {message}", file=sys.stderr, flush=True)
     sys.exit(status)
 
 

@@ -1,37 +1,9 @@
-"""The model that pretraining starts from."""
-
-from pathlib import Path
+"""New models with random weights."""
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from forgeline.core.errors import DataError
-from forgeline.model.loading import load_model
 from forgeline.model.params import ModelParams
-from forgeline.tokenization.fingerprint import require_same_tokenizer
-
-
-def initial_model(
-    init_from: str | None, params: ModelParams, tokenizer: PreTrainedTokenizerBase, tokenizer_folder: Path
-) -> PreTrainedModel:
-    """The model to continue from, or a new one, in float32 on the CPU.
-
-    Args:
-        init_from: Folder of a model that was trained with the same tokenizer, or None for random weights.
-        params: Architecture of a new model.
-        tokenizer: Gives a new model its vocabulary size and special ids.
-        tokenizer_folder: Where that tokenizer lies.
-
-    Raises:
-        DataError: `init_from` is not a folder with weights.
-        FingerprintError: `init_from` was trained with another tokenizer.
-    """
-    if init_from is None:
-        return build_model(params, tokenizer)
-    if not Path(init_from).is_dir():
-        raise DataError(f"params.yaml: pretrain.init_from {init_from} is not a folder: give a local model folder")
-    require_same_tokenizer(Path(init_from), tokenizer_folder)
-    return load_model(Path(init_from), torch.device("cpu"))
 
 
 def build_model(params: ModelParams, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:

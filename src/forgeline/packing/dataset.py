@@ -1,5 +1,6 @@
 """Reading packed tokens: fixed windows over a memory-mapped shard."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class TokenDataset:
         if not shard.is_file() or sha256_path(shard) != self.facts["sha256"]:
             raise DataError(f"{shard} is missing, truncated or changed since it was packed: delete it, run `dvc repro`")
         self._tokens = np.memmap(shard, dtype=self.manifest["dtype"], mode="r")
+        self._index = folder / f"{split}.idx"
 
     def __len__(self) -> int:
         return int(self.facts["num_windows"])
@@ -57,6 +59,39 @@ class TokenDataset:
     def windows(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Several windows as one array of shape (len(indices), sequence_length + 1)."""
         return np.stack([self.window(int(index)) for index in indices])
+
+    def positions(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """How far each input of these windows is behind the start of its document, or of the window if that is later.
+
+        A document starts with the end-of-document token before it: from that token its first one is predicted.
+
+        Args:
+            indices: Window numbers.
+
+        Returns:
+            Of shape (len(indices), sequence_length).
+        """
+        first = indices[:, None] * self.sequence_length
+        places = first + np.arange(self.sequence_length)
+        starts = self.document_starts
+        document = starts[np.searchsorted(starts, places, side="right") - 1]
+        return places - np.maximum(document, first)
+
+    @cached_property
+    def document_starts(self) -> npt.NDArray[np.int64]:
+        """Where in the stream each document's leading end-of-document token stands; the last entry starts none.
+
+        Raises:
+            DataError: The index is missing or does not belong to the shard.
+        """
+        expected = self.facts["num_documents"] + 1
+        ends = np.fromfile(self._index, dtype=np.int64) if self._index.is_file() else np.empty(0, dtype=np.int64)
+        if len(ends) != expected or ends[-1] != self.facts["num_tokens"]:
+            raise DataError(
+                f"{self._index} is missing, or does not hold the ends of {expected - 1} documents: delete it, "
+                "run `dvc repro`"
+            )
+        return ends - 1
 
     def tokens(self) -> npt.NDArray[np.int64]:
         """The whole stream."""

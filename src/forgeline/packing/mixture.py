@@ -3,10 +3,13 @@
 Every order is a function of the seed and the position alone, so resuming needs no state but the position.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from forgeline.core.errors import ParamsError
 
 Windows = npt.NDArray[np.int64]
 _BLOCK = 4_096  # positions whose sources are drawn at once
@@ -33,24 +36,41 @@ class WindowOrder:
         return int(self._permutation[offset])
 
 
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of positions with a mixture of its own.
+
+    Attributes:
+        first: Its first position; it ends where the next phase starts.
+        weights: Of sources by name; one that is not named has none.
+    """
+
+    first: int
+    weights: Mapping[str, float]
+
+
 class MixtureOrder:
     """Draws the source of every position with the given probabilities; each source is visited epoch by epoch.
 
-    A source that is small for its weight is repeated sooner than the others.
+    A source that is small for its weight is repeated sooner than the others. Phases change the probabilities and
+    nothing else: each source goes on where the phase before has left it.
     """
 
-    def __init__(self, windows: Mapping[str, range], weights: Mapping[str, float], seed: int) -> None:
+    def __init__(self, windows: Mapping[str, range], phases: Sequence[Phase], seed: int) -> None:
         """Mixes sources.
 
         Args:
             windows: The window numbers of each source. A source so small that no window begins in it takes no part: its
                 text is seen at the end of its neighbour's windows.
-            weights: A positive number for each source; only their ratios matter.
+            phases: In order, the first from position 0 on. Only the ratios of weights matter.
             seed: Another seed gives an unrelated order.
+
+        Raises:
+            ParamsError: A phase has only sources without windows.
         """
         windows = {name: found for name, found in windows.items() if found}
-        total = sum(weights[name] for name in windows)
-        self._shares = np.cumsum([weights[name] / total for name in windows])
+        self._starts = np.array([phase.first for phase in phases], dtype=np.int64)
+        self._shares = [_cumulative_shares(phase, list(windows)) for phase in phases]
         self._first = np.array([found.start for found in windows.values()], dtype=np.int64)
         self._orders = [WindowOrder(len(found), seed + number) for number, found in enumerate(windows.values())]
         self._seed = seed
@@ -83,13 +103,30 @@ class MixtureOrder:
     def _draw(self, block: int) -> Windows:
         """The sources of all positions of a block."""
         drawn = np.random.default_rng([self._seed, block]).random(_BLOCK)
-        return np.minimum(np.searchsorted(self._shares, drawn, side="right"), len(self._orders) - 1)
+        phases = np.searchsorted(self._starts, np.arange(block * _BLOCK, (block + 1) * _BLOCK), side="right") - 1
+        sources = np.empty(_BLOCK, dtype=np.int64)
+        for phase in np.unique(phases):
+            inside, shares = phases == phase, self._shares[phase]
+            last = np.searchsorted(shares, shares[-1])  # with a weight: rounding may leave the sum just below 1
+            sources[inside] = np.minimum(np.searchsorted(shares, drawn[inside], side="right"), last)
+        return sources
 
 
-def observed_mix(order: MixtureOrder, windows: Mapping[str, range], num_windows: int) -> dict[str, float]:
-    """Share of each source among the first `num_windows` windows of an order."""
-    visited = order.indices(0, num_windows)
+def _cumulative_shares(phase: Phase, names: Sequence[str]) -> npt.NDArray[np.float64]:
+    weights = [phase.weights.get(name, 0.0) for name in names]
+    total = sum(weights)
+    if not total > 0:
+        raise ParamsError(
+            f"params.yaml: pretrain.phases: no window begins in any of {', '.join(phase.weights)}, of which a phase "
+            f"consists: add text to one, or give a weight to {', '.join(names)}"
+        )
+    return np.cumsum([weight / total for weight in weights])
+
+
+def observed_mix(order: MixtureOrder, windows: Mapping[str, range], start: int, stop: int) -> dict[str, float]:
+    """Share of each source among the windows at positions `start` to `stop - 1` of an order."""
+    visited = order.indices(start, stop - start)
     return {
-        name: float(np.mean((visited >= found.start) & (visited < found.stop))) if num_windows else 0.0
+        name: float(np.mean((visited >= found.start) & (visited < found.stop))) if len(visited) else 0.0
         for name, found in windows.items()
     }

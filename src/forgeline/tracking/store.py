@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from forgeline.core.errors import ForgelineError
+from forgeline.core.process import is_main_process
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,8 +27,8 @@ LIVE_EXPERIMENT = "forgeline-live"  # curves of training stages while they run: 
 
 
 def tracking_enabled() -> bool:
-    """False when the environment says `FORGELINE_TRACKING=off`."""
-    return os.environ.get(SWITCH_VARIABLE, "on").lower() not in {"off", "0", "false", "no"}
+    """False when the environment says `FORGELINE_TRACKING=off`, and in all but the main of several processes."""
+    return is_main_process() and os.environ.get(SWITCH_VARIABLE, "on").lower() not in {"off", "0", "false", "no"}
 
 
 def repository_root() -> Path:

@@ -1,8 +1,8 @@
 """Pretraining: next-token prediction over packed windows, on one device or several through accelerate."""
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +12,35 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from forgeline.core.errors import StopRequested
+from forgeline.core.errors import ForgelineError, StopRequested
 from forgeline.core.process import StopSignal
-from forgeline.core.progress import announce_resume, progress
+from forgeline.core.progress import announce_resume, announce_warning, progress
 from forgeline.packing.dataset import TokenDataset
-from forgeline.packing.mixture import MixtureOrder, observed_mix
+from forgeline.training.loop.batch import Batch, StepBatches, read_batch
 from forgeline.training.loop.checkpoints import Checkpoints
-from forgeline.training.loop.objective import next_token_loss, require_finite, split_window
-from forgeline.training.loop.optimizers.build import build_optimizers, clip_gradients, set_learning_rate_factor
-from forgeline.training.loop.head_loss import draw_labels
-from forgeline.training.loop.optimizers.sophia import Sophia, label_uniforms
+from forgeline.training.loop.documents import require_document_mask
+from forgeline.training.loop.figures import Speed, flops_per_token, peak_of
+from forgeline.training.loop.network import Computation
+from forgeline.training.loop.objectives import Objective, next_token_objective, own_label_objective
+from forgeline.training.loop.optimizers.build import build_optimizers, set_learning_rate_factor
+from forgeline.training.loop.optimizers.sophia import Sophia
+from forgeline.training.loop.processes import (
+    agreed,
+    load_model_state,
+    load_optimizer_state,
+    model_state,
+    optimizer_state,
+    random_state,
+    set_random_state,
+    whole_copy,
+)
 from forgeline.training.loop.schedules import Measurement, learning_rate_factor
+from forgeline.training.loop.watch import RISES_TO_WARN, best_step, divergence, rises
 from forgeline.training.params.pretrain import PretrainParams
+from forgeline.training.pretrain_summary import HistoryRow, PretrainResult, measurements, recent_losses
 
-HistoryRow = dict[str, float | int | None]
 LogStep = Callable[[int, dict[str, float]], None]
-
-
-@dataclass
-class PretrainResult:
-    """The curve of a finished run; the weights are in the model that was passed in."""
-
-    history: list[HistoryRow] = field(default_factory=list)
-
-    def last(self, key: str) -> float:
-        """The newest measured value of a column."""
-        return next(float(row[key]) for row in reversed(self.history) if row[key] is not None)  # type: ignore[arg-type]
-
-    def first(self, key: str) -> float:
-        """The first measured value of a column."""
-        return next(float(row[key]) for row in self.history if row[key] is not None)  # type: ignore[arg-type]
+SaveModel = Callable[[nn.Module, Path], None]
 
 
 def pretrain(
@@ -53,6 +52,9 @@ def pretrain(
     accelerator: Accelerator,
     checkpoints: Path,
     log: LogStep,
+    identity: str = "",
+    save_model: SaveModel | None = None,
+    objective: Objective = next_token_objective,
 ) -> PretrainResult:
     """Trains `model` in place; killed at any moment, a rerun goes on from the last checkpoint to the same bytes.
 
@@ -64,61 +66,31 @@ def pretrain(
         accelerator: Device, precision and processes.
         checkpoints: Scratch folder of this very run.
         log: Told step and figures of every step, for live curves.
+        identity: Of model, data and parameters; checkpoints of another one are passed over.
+        save_model: Writes the last good weights into a folder when the run has to be given up.
+        objective: What is minimized.
 
     Raises:
         StopRequested: SIGTERM or Ctrl-C came; a checkpoint was saved first.
-        ForgelineError: The loss is no longer finite.
+        ForgelineError: The loss is no longer finite, or has jumped.
     """
-    run = _Run(model, train, validation, params, accelerator, Checkpoints(checkpoints, keep=2))
-    unit = train.sequence_length * params.micro_batch_size * params.gradient_accumulation_steps
+    if params.document_mask:
+        require_document_mask(model)
+    kept = Checkpoints(checkpoints, params.keep_checkpoints, identity)
+    run = _Run(model, train, validation, params, accelerator, kept, objective, save_model)
+    unit = run.batches.tokens_per_step
     with StopSignal() as stop, progress("pretrain", params.num_steps * unit, "tokens") as bar:
         bar(run.step * unit)
         while run.step < params.num_steps:
-            row = run.train_step()
-            log(run.step, {key: value for key, value in row.items() if value is not None and key != "step"})
+            row, speed = run.train_step()
+            log(run.step, {key: value for key, value in row.items() if value is not None and key != "step"} | speed)
             bar(unit, note=f"loss {row['train_loss']:.3f}")
-            if stop.requested or run.step % params.checkpoint_every_steps == 0:
+            stopped = agreed(accelerator, stop.requested)
+            if stopped or run.step % params.checkpoint_every_steps == 0:
                 run.save()
-            if stop.requested and run.step < params.num_steps:
+            if stopped and run.step < params.num_steps:
                 raise StopRequested(f"stopped: checkpoint at step {run.step} saved, `dvc repro` goes on from there")
-    return PretrainResult(run.history)
-
-
-def summary(
-    result: PretrainResult, model: nn.Module, train: TokenDataset, validation: TokenDataset, params: PretrainParams
-) -> dict[str, Any]:
-    """The figures of the metrics file: loss, perplexity and bits per byte before and after, and what was read."""
-    num_windows = params.num_steps * params.gradient_accumulation_steps * params.micro_batch_size
-    num_tokens = num_windows * train.sequence_length
-    sources = train.source_windows()
-    num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    before, after = result.first("validation_loss"), result.last("validation_loss")
-    return {
-        "num_parameters": num_parameters,
-        "num_tokens_seen": num_tokens,
-        "equivalent_epochs": num_tokens / (len(train) * train.sequence_length),
-        "tokens_per_parameter": num_tokens / num_parameters,  # about 20 is compute-optimal: Hoffmann et al. 2022
-        "source_mix": observed_mix(MixtureOrder(sources, train.weights, params.seed), sources, num_windows),
-        "untrained": _held_out(before, validation),
-        "final": {
-            "train_loss": result.last("train_loss") if params.num_steps else None,
-            **_held_out(after, validation),
-        },
-    }
-
-
-def _held_out(loss: float, validation: TokenDataset) -> dict[str, float]:
-    return {
-        "validation_loss": loss,
-        "validation_perplexity": math.exp(loss),
-        "validation_bits_per_byte": loss / math.log(2) / validation.bytes_per_token,
-    }
-
-
-def _measurements(history: list[HistoryRow]) -> list[Measurement]:
-    """The validation losses of a history, each with the number of steps before it."""
-    losses = ((row["step"], row["validation_loss"]) for row in history)
-    return [(int(step), float(loss)) for step, loss in losses if step is not None and loss is not None]
+    return run.finish()
 
 
 class _Run:
@@ -132,142 +104,196 @@ class _Run:
         params: PretrainParams,
         accelerator: Accelerator,
         checkpoints: Checkpoints,
+        objective: Objective,
+        save_model: SaveModel | None,
     ) -> None:
-        self.params = params
-        self.train = train
         self.validation = validation
+        self.params = params
         self.accelerator = accelerator
         self.checkpoints = checkpoints
-        self.order = MixtureOrder(train.source_windows(), train.weights, params.seed)
-        self.step = 0
-        self.history: list[HistoryRow] = []
-        saved = checkpoints.load_latest()
-        if saved is not None:
-            model.load_state_dict(saved["model"])
-        self.model: nn.Module = accelerator.prepare(model)
+        self.objective = objective
+        self.save_model = save_model
+        self.batches = StepBatches(
+            train, params, process=accelerator.process_index, num_processes=accelerator.num_processes
+        )
+        self.frozen = {name for name, weights in model.named_parameters() if not weights.requires_grad}
+        self.speed = _speed(model, self.batches, train.sequence_length, accelerator)
         optimizers = build_optimizers(params.optimizer, model)
         self.sophia = next((optimizer for optimizer in optimizers if isinstance(optimizer, Sophia)), None)
-        self.optimizers: list[Optimizer] = [accelerator.prepare(optimizer) for optimizer in optimizers]
+        self.computation = Computation(model, optimizers, params, accelerator)
+        self.network, self.model = self.computation.network, self.computation.model
+        self.optimizers: list[Optimizer] = self.computation.optimizers
+        self.step = 0
+        self.history: list[HistoryRow] = []
+        self.measured: list[Measurement] = []
+        saved = checkpoints.load_latest()
         if saved is not None:
             self._restore(saved)
         else:
-            self.history.append(self._row(train_loss=None, learning_rate=None, validation_loss=self.validation_loss()))
-        self.measured = _measurements(self.history)
+            self._note(train_loss=None, learning_rate=None, validation_loss=self.validation_loss())
 
-    def train_step(self) -> HistoryRow:
-        """One optimizer step over `gradient_accumulation_steps` micro-batches; returns its history row."""
-        params = self.params
+    def train_step(self) -> tuple[HistoryRow, dict[str, float]]:
+        """One optimizer step over all micro-batches; returns its history row and figures for the live log alone.
+
+        Raises:
+            ForgelineError: Loss or gradient are not fit to step with.
+        """
+        params, started = self.params, time.perf_counter()
         factor = learning_rate_factor(params.schedule, self.step, params.num_steps, self.measured)
         set_learning_rate_factor(self.optimizers, factor)
+        batches = self.batches.of_step(self.step)
         if self.sophia is not None and self.sophia.needs_hessian(self.step):
-            self._estimate_hessian(self.sophia)
-        loss = self._accumulate_gradients()
-        require_finite(loss, self.step)
-        clip_gradients(self.model.parameters(), params.max_grad_norm)
+            self._estimate_hessian(self.sophia, batches)
+        loss, sums = self._accumulate_gradients(batches, [self.objective] * len(batches))
+        norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), params.max_grad_norm))
+        if trouble := divergence(loss, norm, recent_losses(self.history), params.spike_factor):
+            raise ForgelineError(f"{trouble} at step {self.step}: {self._way_on()}")
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
+        self.computation.weights_have_changed()
+        seconds = time.perf_counter() - started
         self.step += 1
         measure = self.step % params.eval_every_steps == 0 or self.step == params.num_steps
-        row = self._row(
+        row = self._note(
             train_loss=loss,
             learning_rate=params.optimizer.learning_rate * factor,
             validation_loss=self.validation_loss() if measure else None,
         )
-        self.history.append(row)
-        self.measured += _measurements([row])
-        return row
+        return row, sums | {"gradient_norm": norm} | self.speed.figures(seconds)
 
-    def _estimate_hessian(self, sophia: Sophia) -> None:
+    def _estimate_hessian(self, sophia: Sophia, batches: Sequence[Batch]) -> None:
         """Shows the optimizer the gradients of the step's loss on labels that the model itself draws."""
-        params = self.params
-        shape = (params.gradient_accumulation_steps, params.micro_batch_size, self.train.sequence_length)
-        uniforms = label_uniforms(params.seed, self.step, shape)
-        self._accumulate_gradients(uniforms)
-        sophia.update_hessian(num_labels=uniforms.numel())
+        uniforms = self.batches.uniforms(self.step)
+        device = self.accelerator.device
+        self._accumulate_gradients(batches, [own_label_objective(numbers.to(device)) for numbers in uniforms])
+        sophia.update_hessian(num_labels=self.batches.tokens_per_step)
         sophia.zero_grad()
 
-    def _accumulate_gradients(self, uniforms: Tensor | None = None) -> float:
-        """Gradients of the step's mean loss over all supervised tokens of all processes; returns that loss.
+    def _accumulate_gradients(
+        self, batches: Sequence[Batch], objectives: Sequence[Objective]
+    ) -> tuple[float, dict[str, float]]:
+        """Gradients of the step's loss per supervised token of all processes; returns it, and the objective's sums so.
 
         Args:
-            uniforms: Random numbers (micro-batches, windows of all processes, sequence_length) to draw labels from the
-                model's own distribution with, or None for the true labels.
+            batches: Micro-batches of this process.
+            objectives: What is minimized on each.
         """
-        num_micro = self.params.gradient_accumulation_steps
-        batches = [self._micro_batch(number) for number in range(num_micro)]
-        num_tokens = sum(labels.numel() for _, labels in batches) * self.accelerator.num_processes
-        total = torch.zeros((), device=self.accelerator.device)
-        for number, (inputs, labels) in enumerate(batches):
-            last = number == num_micro - 1
-            with self.accelerator.autocast():
-                logits = self.model(input_ids=inputs, use_cache=False).logits
-            if uniforms is not None:
-                labels = draw_labels(logits, labels, self._share(uniforms[number]))
-            loss_sum, _ = next_token_loss(logits, labels)
-            # Data-parallel training averages gradients over processes; the loss is a sum over them.
-            scaled = loss_sum * self.accelerator.num_processes / num_tokens
-            if last:
-                self.accelerator.backward(scaled)
-            else:
-                with self.accelerator.no_sync(self.model):
-                    self.accelerator.backward(scaled)
-            total += loss_sum.detach()
-        return float(self.accelerator.reduce(total, reduction="sum") / num_tokens)
+        accelerator = self.accelerator
+        num_tokens = int(self._over_processes(torch.tensor(sum(batch.num_supervised for batch in batches))))
+        totals: dict[str, Tensor] = {}
+        for number, (batch, objective) in enumerate(zip(batches, objectives, strict=True)):
+            last = number == len(batches) - 1
+            accelerator.sync_gradients = last
+            with nullcontext() if last else accelerator.no_sync(self.network):
+                loss_sum, _, sums = objective(self.network, batch.to(accelerator.device))
+                # Data-parallel training averages gradients over processes; the loss is a sum over them.
+                accelerator.backward(loss_sum * accelerator.num_processes / num_tokens)
+                self.computation.gradients_are_complete()
+            for name, value in ({"loss": loss_sum} | sums).items():
+                totals[name] = totals.get(name, 0) + value.detach()
+        means = {name: float(self._over_processes(total) / num_tokens) for name, total in totals.items()}
+        return means.pop("loss"), means
 
-    def _micro_batch(self, number: int) -> tuple[Tensor, Tensor]:
-        """Inputs and labels of this process's share of a micro-batch, each (windows, sequence_length)."""
-        share = self.params.micro_batch_size // self.accelerator.num_processes
-        micro = self.step * self.params.gradient_accumulation_steps + number
-        start = micro * self.params.micro_batch_size + self.accelerator.process_index * share
-        windows = torch.from_numpy(self.train.windows(self.order.indices(start, share)))
-        return split_window(windows.to(self.accelerator.device))
-
-    def _share(self, windows: Tensor) -> Tensor:
-        """This process's rows of what is given for all windows of a micro-batch."""
-        share = len(windows) // self.accelerator.num_processes
-        return windows.narrow(0, self.accelerator.process_index * share, share)
+    def _over_processes(self, value: Tensor) -> Tensor:
+        total: Tensor = self.accelerator.reduce(value.to(self.accelerator.device), reduction="sum")
+        return total
 
     @torch.no_grad()
     def validation_loss(self) -> float:
         """Nats per token over the first `eval_windows` validation windows."""
-        self.model.eval()
+        self.network.eval()
         loss = torch.zeros((), device=self.accelerator.device, dtype=torch.float64)
         num_tokens = 0
         count = min(self.params.eval_windows, len(self.validation))
-        share = max(1, self.params.micro_batch_size // self.accelerator.num_processes)
+        share = self.params.micro_batch_size // self.accelerator.num_processes
         for start in range(0, count, share):
-            windows = self.validation.windows(np.arange(start, min(start + share, count), dtype=np.int64))
-            inputs, labels = split_window(torch.from_numpy(windows).to(self.accelerator.device))
-            with self.accelerator.autocast():
-                logits = self.model(input_ids=inputs, use_cache=False).logits
-            loss_sum, tokens = next_token_loss(logits, labels)
+            indices = np.arange(start, min(start + share, count), dtype=np.int64)
+            batch = read_batch(self.validation, indices, self.params.document_mask)
+            loss_sum, tokens, _ = next_token_objective(self.network, batch.to(self.accelerator.device))
             loss += loss_sum
             num_tokens += tokens
-        self.model.train()
+        self.network.train()
         return float(loss / num_tokens)
+
+    def _note(self, **values: float | None) -> HistoryRow:
+        """Adds a row to the history; a measured validation loss may be the best so far, or one rise too many."""
+        row: HistoryRow = {"step": self.step, **values}
+        self.history.append(row)
+        measured = measurements([row])
+        self.measured += measured
+        if not measured:
+            return row
+        if rises(self.measured)[-1:] == [self.step]:
+            announce_warning(
+                f"pretrain: the validation loss has risen {RISES_TO_WARN} times in a row up to step {self.step}: the "
+                "model may be learning its text by heart; add text, lower num_steps, or keep final_weights: best"
+            )
+        if self.params.final_weights == "best" and best_step(self.measured) == self.step:
+            self._write(self.checkpoints.save_best, self._weights())
+        return row
+
+    def _weights(self) -> dict[str, Any]:
+        """What training changes; frozen weights come from where the model came from."""
+        state = model_state(self.accelerator, self.model)
+        return {"model": {name: value for name, value in state.items() if name not in self.frozen}}
 
     def save(self) -> None:
         """Writes a checkpoint that holds everything the rest of the run depends on."""
-        if not self.accelerator.is_main_process:
-            return
-        self.checkpoints.save(
-            self.step,
-            {
-                "model": self.accelerator.unwrap_model(self.model).state_dict(),
-                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-                "torch_generator": torch.get_rng_state(),
-                "history": self.history,
-            },
-        )
+        state = {
+            **self._weights(),
+            "optimizers": [optimizer_state(self.accelerator, self.model, value) for value in self.optimizers],
+            "generators": random_state(),
+            "history": self.history,
+        }
+        self._write(self.checkpoints.save, state)
+
+    def _write(self, save: Callable[[int, dict[str, Any]], None], state: dict[str, Any]) -> None:
+        if self.accelerator.is_main_process:
+            save(self.step, state)
+        self.accelerator.wait_for_everyone()
 
     def _restore(self, saved: dict[str, Any]) -> None:
+        load_model_state(self.accelerator, self.model, saved["model"])
+        self.computation.weights_have_changed()
         for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
-        torch.set_rng_state(saved["torch_generator"])
+            load_optimizer_state(self.accelerator, self.model, optimizer, state)
+        set_random_state(saved["generators"])
         self.step = saved["step"]
         self.history = saved["history"]
+        self.measured = measurements(self.history)
         announce_resume(self.step)
 
-    def _row(self, **values: float | None) -> HistoryRow:
-        return {"step": self.step, **values}
+    def finish(self) -> PretrainResult:
+        """The result, with the chosen weights in the model."""
+        chosen = self.step
+        if self.params.final_weights == "best":
+            best = self.checkpoints.load_best()
+            if best is None:
+                raise ForgelineError("the best weights are gone from the scratch folder: run the stage again")
+            load_model_state(self.accelerator, self.model, best["model"])
+            chosen = best["step"]
+        return PretrainResult(self.history, chosen, whole_copy(self.accelerator, self.model))
+
+    def _way_on(self) -> str:
+        """What a user can do about a run that has diverged, with the last good weights saved as a model if possible."""
+        knobs = "lower the learning rate or max_grad_norm, or raise schedule.warmup_steps"
+        saved = self.checkpoints.load_latest()
+        if saved is None or self.save_model is None:
+            return f"{knobs}, and run again"
+        load_model_state(self.accelerator, self.model, saved["model"])
+        folder = self.checkpoints.folder / "last-good"
+        whole = whole_copy(self.accelerator, self.model)
+        if self.accelerator.is_main_process:
+            self.save_model(whole, folder)
+        return (
+            f"{knobs}, and run again from the start, or set pretrain.init_from to {folder}, which holds the good "
+            f"weights of step {saved['step']}"
+        )
+
+
+def _speed(model: nn.Module, batches: StepBatches, sequence_length: int, accelerator: Accelerator) -> Speed:
+    dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
+    peak = peak_of(accelerator.device, dtype)
+    flops = flops_per_token(model, sequence_length) * batches.tokens_per_step
+    return Speed(flops, batches.tokens_per_step, peak, accelerator.num_processes, accelerator.device)

@@ -1,12 +1,8 @@
-from pathlib import Path
-
 import pytest
 import torch
 
-from forgeline.core.errors import DataError, FingerprintError
-from forgeline.model.build import build_model, initial_model
+from forgeline.model.build import build_model
 from forgeline.model.compute import autocast, set_up
-from forgeline.model.loading import save_model_files
 from forgeline.model.params import ComputeParams, ModelParams
 
 FP32 = ComputeParams(num_threads=1, precision="fp32")
@@ -74,41 +70,3 @@ def test_autocast_multiplies_in_bfloat16_or_not_at_all() -> None:
         assert (a @ a).dtype == torch.bfloat16
     with autocast(device, FP32):
         assert (a @ a).dtype == torch.float32
-
-
-class TestContinuing:
-    @pytest.fixture
-    def saved(self, tiny_architecture: ModelParams, tokenizer, tmp_path: Path):
-        torch.manual_seed(5)
-        model = build_model(tiny_architecture, tokenizer)
-        save_model_files(model, tokenizer, tmp_path / "before")
-        return model, tmp_path / "before"
-
-    def test_it_starts_from_those_weights(
-        self, saved, tiny_architecture: ModelParams, tokenizer, tokenizer_folder: Path
-    ) -> None:
-        model, folder = saved
-        other = tiny_architecture.model_copy(update={"num_hidden_layers": 1})  # of no weight: the folder decides
-        loaded = initial_model(str(folder), other, tokenizer, tokenizer_folder)
-        expected = model.state_dict()
-        assert loaded.state_dict().keys() == expected.keys()
-        assert all(torch.equal(value, expected[key]) for key, value in loaded.state_dict().items())
-
-    def test_none_is_random_weights(self, tiny_architecture: ModelParams, tokenizer, tokenizer_folder: Path) -> None:
-        torch.manual_seed(5)
-        first = initial_model(None, tiny_architecture, tokenizer, tokenizer_folder)
-        torch.manual_seed(5)
-        assert torch.equal(first.lm_head.weight, build_model(tiny_architecture, tokenizer).lm_head.weight)
-
-    def test_a_hub_name_is_refused(self, tiny_architecture: ModelParams, tokenizer, tokenizer_folder: Path) -> None:
-        with pytest.raises(DataError, match=r"pretrain\.init_from someone/model is not a folder"):
-            initial_model("someone/model", tiny_architecture, tokenizer, tokenizer_folder)
-
-    def test_another_tokenizer_is_refused(
-        self, saved, tiny_architecture: ModelParams, tokenizer, tokenizer_folder: Path
-    ) -> None:
-        _, folder = saved
-        file = folder / "tokenizer.json"
-        file.write_text(file.read_text() + "\n")
-        with pytest.raises(FingerprintError, match="tokenizers differ"):
-            initial_model(str(folder), tiny_architecture, tokenizer, tokenizer_folder)

@@ -1,7 +1,8 @@
 """A tiny chat model in a folder and toy records to tune it on."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.unit.training.toys import ANSWERS, chat
@@ -10,8 +11,11 @@ from forgeline.core.records import Conversation, PreferencePair
 from forgeline.model.params import ComputeParams, ModelParams
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedTokenizerFast
 
+    from forgeline.packing.dataset import TokenDataset
+    from forgeline.training.pretrain_summary import PretrainResult
     from forgeline.training.trl.trainer import Context
 
 
@@ -65,3 +69,38 @@ def pairs() -> list[PreferencePair]:
         for wrong in ANSWERS.values()
         if wrong != answer
     ]
+
+
+@pytest.fixture
+def train(tiny_model, accelerator, packed, pretrain_params, tmp_path: Path):
+    """Trains the tiny model (or another); returns it with the result."""
+
+    def run(
+        model: "torch.nn.Module | None" = None,
+        *,
+        precision: str = "fp32",
+        scratch: str = "scratch",
+        data: "TokenDataset | None" = None,
+        validation: "TokenDataset | None" = None,
+        identity: str = "",
+        save_model: "Callable[[torch.nn.Module, Path], None] | None" = None,
+        log: Callable[[int, dict[str, float]], None] = lambda step, figures: None,
+        **changed: Any,
+    ) -> "tuple[torch.nn.Module, PretrainResult]":
+        from forgeline.training.pretrain import pretrain
+
+        model = model or tiny_model(7)
+        result = pretrain(
+            model,
+            data or packed["train"],
+            validation or packed["validation"],
+            pretrain_params(**changed),
+            accelerator=accelerator(precision),
+            checkpoints=tmp_path / scratch,
+            log=log,
+            identity=identity,
+            save_model=save_model,
+        )
+        return model, result
+
+    return run

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from tests.unit.training.runs import Killed, at, kill, same_bytes
 from tests.unit.training.toys import OPTIMIZERS
 
 from forgeline.core.errors import ForgelineError, StopRequested
 from forgeline.packing.dataset import TokenDataset
-from forgeline.training.loop.objective import split_window
 from forgeline.training.loop.head_loss import draw_labels
+from forgeline.training.loop.objective import split_window
 from forgeline.training.loop.optimizers.sophia import label_uniforms
 from forgeline.training.params.pretrain import PretrainParams
-from forgeline.training.pretrain import PretrainResult, pretrain, summary
+from forgeline.training.pretrain_summary import PretrainResult, summary
 
 NO_WARMUP = {"name": "constant", "warmup_steps": 0}
 WARMUP_4_DECAY_6 = {
@@ -27,60 +28,10 @@ WARMUP_4_DECAY_6 = {
 }
 
 
-class Killed(BaseException):
-    """What `kill -9` does, as far as the code after it is concerned."""
-
-
-@pytest.fixture
-def train(tiny_model, accelerator, packed, pretrain_params, tmp_path: Path):
-    """Trains the tiny model (or another); returns it with the result."""
-
-    def run(
-        model: torch.nn.Module | None = None,
-        *,
-        precision: str = "fp32",
-        scratch: str = "scratch",
-        log: Callable[[int, dict[str, float]], None] = lambda step, figures: None,
-        **changed: Any,
-    ) -> tuple[torch.nn.Module, PretrainResult]:
-        model = model or tiny_model(7)
-        result = pretrain(
-            model,
-            packed["train"],
-            packed["validation"],
-            pretrain_params(**changed),
-            accelerator=accelerator(precision),
-            checkpoints=tmp_path / scratch,
-            log=log,
-        )
-        return model, result
-
-    return run
-
-
-def same_bytes(a: torch.nn.Module, b: torch.nn.Module) -> bool:
-    theirs = b.state_dict()
-    return all(torch.equal(value, theirs[key]) for key, value in a.state_dict().items())
-
-
-def at(step: int, action: Callable[[], object]) -> Callable[[int, dict[str, float]], None]:
-    """A log that does something at a step."""
-
-    def log(now: int, _figures: dict[str, float]) -> None:
-        if now == step:
-            action()
-
-    return log
-
-
 def first_windows(data: TokenDataset, count: int) -> torch.Tensor:
     """What a run with seed 3 reads first: of the only source, whose order has the same seed, in epoch 0."""
     order = np.random.default_rng([3, 0]).permutation(len(data))
     return torch.from_numpy(data.windows(order[:count]))
-
-
-def kill() -> None:
-    raise Killed
 
 
 class TestLearning:
@@ -161,21 +112,20 @@ class TestLearning:
         # Two steps of warmup, then half a cosine over three from 0.01 to 0.001.
         rates = [row["learning_rate"] for row in rows[1:]]
         assert rates == pytest.approx([0.005, 0.01, 0.01, 0.00775, 0.00325])
-        both = {"train_loss", "learning_rate"}
-        assert seen == [
-            (1, both),
-            (2, both),
-            (3, both),
-            (4, both | {"validation_loss"}),
-            (5, both | {"validation_loss"}),
-        ]
+        speed = {"tokens_per_second", "model_flops_utilization", "peak_memory_megabytes"}
+        always = {"train_loss", "learning_rate", "gradient_norm"} | speed  # the last ones in no file: they are measured
+        validated = always | {"validation_loss"}
+        assert seen == [(1, always), (2, always), (3, always), (4, validated), (5, validated)]
 
     def test_dropout_is_off_while_validating_and_on_while_training(self, train, tiny_model) -> None:
         modes: list[tuple[bool, bool]] = []
         model = tiny_model(7)
-        model.register_forward_hook(lambda module, *_: modes.append((module.training, torch.is_grad_enabled())))
+        model.base_model.register_forward_hook(
+            lambda module, *_: modes.append((module.training, torch.is_grad_enabled()))
+        )
         train(model, num_steps=2, eval_windows=4)
-        assert modes == [(False, False), (True, True), (True, True), (False, False)]
+        probes = [(False, False)] * 2  # how the head is told from others
+        assert modes == [*probes, (False, False), (True, True), (True, True), (False, False)]
 
 
 def test_sophia_sees_labels_of_the_models_own_and_learns_from_the_true_ones(
@@ -315,7 +265,7 @@ def test_no_steps_only_measure_the_model(train, tiny_model, packed, pretrain_par
     changed = {"num_steps": 0, "schedule": NO_WARMUP, "init_from": "models/other"}
     model, result = train(**changed)
     assert same_bytes(model, tiny_model(7))
-    figures = summary(result, model, packed["train"], packed["validation"], pretrain_params(**changed))
+    figures = summary(result, 8, packed["train"], packed["validation"], pretrain_params(**changed))
     assert figures["untrained"]["validation_loss"] == figures["final"]["validation_loss"]
     assert figures["final"]["train_loss"] is None
     assert figures["num_tokens_seen"] == 0
@@ -326,18 +276,20 @@ def test_the_summary_by_hand(packed, pretrain_params) -> None:
         [
             {"step": 0, "train_loss": None, "learning_rate": None, "validation_loss": 5.0},
             {"step": 1, "train_loss": 4.0, "learning_rate": 0.1, "validation_loss": 3.0},
-            {"step": 2, "train_loss": 2.5, "learning_rate": 0.1, "validation_loss": None},
-        ]
+            {"step": 2, "train_loss": 2.5, "learning_rate": 0.1, "validation_loss": 3.5},
+        ],
+        chosen_step=1,
+        model=torch.nn.Linear(1, 1),
     )
-    model = torch.nn.Linear(3, 2)  # 8 parameters
     train_data, validation = packed["train"], packed["validation"]
     params = pretrain_params(num_steps=2, micro_batch_size=4, gradient_accumulation_steps=3)
-    figures = summary(result, model, train_data, validation, params)
+    figures = summary(result, 8, train_data, validation, params)
     assert figures["num_parameters"] == 8
     assert figures["num_tokens_seen"] == 2 * 4 * 3 * 16
     assert figures["tokens_per_parameter"] == 48.0
     assert figures["equivalent_epochs"] == pytest.approx(24 / len(train_data))
-    assert figures["final"]["train_loss"] == 2.5
+    assert figures["chinchilla_ratio"] == 2.4
+    assert (figures["final"]["step"], figures["final"]["train_loss"]) == (1, 4.0)
     assert figures["final"]["validation_perplexity"] == pytest.approx(20.085536923)  # e^3
     nats_per_byte = 3.0 * validation.facts["num_tokens"] / validation.facts["num_bytes"]
     assert figures["final"]["validation_bits_per_byte"] == pytest.approx(nats_per_byte / 0.69314718056)

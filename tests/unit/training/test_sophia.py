@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from forgeline.training.loop.objective import IGNORED, next_token_loss
 from forgeline.training.loop.head_loss import draw_labels
+from forgeline.training.loop.objective import IGNORED, next_token_loss
 from forgeline.training.loop.optimizers.sophia import Sophia, label_uniforms
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
+from transformers import PreTrainedModel
 
 from forgeline.training.loop.objective import IGNORED
 
@@ -33,15 +34,15 @@ def head_loss(hidden: Tensor, weight: Tensor, labels: Tensor, uniforms: Tensor |
         dtype = torch.get_autocast_dtype(hidden.device.type)
         hidden, weight = hidden.to(dtype), weight.to(dtype)
     flat = None if uniforms is None else uniforms.to(hidden.device).reshape(-1)
-    loss: Tensor = _HeadLoss.apply(hidden.reshape(-1, hidden.size(-1)), weight, labels.reshape(-1), flat)
+    loss: Tensor = _HeadLoss.apply(  # type: ignore[no-untyped-call]
+        hidden.reshape(-1, hidden.size(-1)), weight, labels.reshape(-1), flat
+    )
     return loss
 
 
 class _HeadLoss(torch.autograd.Function):
     @staticmethod
-    def forward(  # type: ignore[override]  # torch leaves the arguments open
-        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, uniforms: Tensor | None
-    ) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, uniforms: Tensor | None) -> Tensor:
         wanted = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         loss = torch.zeros((), device=hidden.device)
         hidden_grad = torch.empty_like(hidden) if wanted else None
@@ -61,9 +62,9 @@ class _HeadLoss(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: FunctionCtx, slope: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
-        hidden_grad, weight_grad = ctx.saved_tensors  # type: ignore[attr-defined]
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        hidden_grad, weight_grad = ctx.saved_tensors
         return hidden_grad * slope, weight_grad * slope, None, None
 
 
@@ -97,21 +98,19 @@ def draw_labels(logits: Tensor, labels: Tensor, uniforms: Tensor) -> Tensor:
     return torch.where(labels == IGNORED, IGNORED, drawn.clamp_(max=logits.size(-1) - 1))
 
 
-def has_plain_head(model: nn.Module, vocabulary: int) -> bool:
+def has_plain_head(model: nn.Module) -> bool:
     """Whether the model's logits are the product of its body's last hidden states and its head's weight, nothing else.
 
-    Some families scale or cap their logits, or add a bias; PEFT may wrap the head. Rather than a list of names, eight
-    tokens are put through both ways.
-
-    Args:
-        model: A causal language model.
-        vocabulary: How many ids it knows.
+    Some families scale or cap their logits, or add a bias. Rather than by a list of names they are told by putting
+    eight tokens through both ways. Models in PEFT's wrapper go the plain way.
     """
-    body, head = getattr(model, "base_model", None), getattr(model, "get_output_embeddings", lambda: None)()
-    if body is None or body is model or type(head) is not nn.Linear or head.bias is not None:
+    if not isinstance(model, PreTrainedModel):
+        return False
+    body, head = model.base_model, model.get_output_embeddings()
+    if body is model or type(head) is not nn.Linear or head.bias is not None:
         return False
     device = head.weight.device
-    ids = torch.arange(8, device=device)[None, :] % vocabulary
+    ids = torch.arange(8, device=device)[None, :] % head.out_features
     was_training = model.training
     model.eval()
     with torch.no_grad():

@@ -1,12 +1,17 @@
 """A language model as training runs it: from token ids straight to the loss, in the precision of the products."""
 
 import copy
+from collections.abc import Sequence
+from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from forgeline.training.loop.head_loss import draw_labels, has_plain_head, head_loss
 from forgeline.training.loop.objective import next_token_loss
+from forgeline.training.params.pretrain import PretrainParams
 
 
 class LossNetwork(nn.Module):
@@ -16,23 +21,25 @@ class LossNetwork(nn.Module):
     the logits need not leave it.
     """
 
-    def __init__(self, model: nn.Module, vocabulary: int) -> None:
+    model: Any  # a causal language model of transformers, or one that is called like it
+
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        self._is_blockwise = has_plain_head(model, vocabulary)
+        self._is_blockwise = has_plain_head(model)
 
-    def forward(self, inputs: Tensor, labels: Tensor, uniforms: Tensor | None = None) -> Tensor:
+    def forward(self, labels: Tensor, uniforms: Tensor | None = None, **inputs: Tensor) -> Tensor:
         """The loss in nats, summed over supervised tokens.
 
         Args:
-            inputs: (batch, time) token ids.
-            labels: (batch, time), shifted; -100 is not supervised.
+            labels: (batch, time), already shifted; -100 is not supervised.
             uniforms: (batch, time): takes labels drawn from the model's own distribution instead (`draw_labels`).
+            inputs: What the model takes: `input_ids` (batch, time) and maybe `position_ids`.
         """
         if self._is_blockwise:
-            hidden = self.model.base_model(input_ids=inputs, use_cache=False)[0]  # type: ignore[operator, union-attr]
-            return head_loss(hidden, self.model.get_output_embeddings().weight, labels, uniforms)  # type: ignore[operator, union-attr]
-        logits = self.model(input_ids=inputs, use_cache=False).logits
+            hidden = self.model.base_model(**inputs, use_cache=False)[0]
+            return head_loss(hidden, self.model.get_output_embeddings().weight, labels, uniforms)
+        logits = self.model(**inputs, use_cache=False).logits
         if uniforms is not None:
             labels = draw_labels(logits, labels, uniforms)
         return next_token_loss(logits, labels)[0]
@@ -41,7 +48,8 @@ class LossNetwork(nn.Module):
 class WorkingCopy:
     """A bfloat16 copy of a model that computes, while the float32 weights, the masters, are what is trained and saved.
 
-    Autocast would convert every weight in every pass, and keep what flows between the layers in float32.
+    Autocast would convert every weight in every pass, and keep what flows between the layers in float32. What every
+    optimizer does is the same either way: it sees float32 weights and gradients.
 
     Attributes:
         model: The copy. Its buffers (rotary frequencies, say) keep their precision.
@@ -51,8 +59,7 @@ class WorkingCopy:
         self.model = copy.deepcopy(masters)
         for parameter in self.model.parameters():
             parameter.data = parameter.data.bfloat16()
-        pairs = zip(masters.parameters(), self.model.parameters(), strict=True)
-        self._pairs = [(master, working) for master, working in pairs if working.requires_grad]
+        self._pairs = list(zip(masters.parameters(), self.model.parameters(), strict=True))
 
     def hand_over_gradients(self) -> None:
         """Adds the copy's gradients to the masters', in float32, and clears them."""
@@ -70,3 +77,55 @@ class WorkingCopy:
         """Takes over the masters' weights."""
         for master, working in self._pairs:
             working.copy_(master)
+
+
+class Computation:
+    """A model, and the network that computes its loss and gradients, as accelerate runs them.
+
+    Attributes:
+        model: What is trained and saved.
+        network: A `LossNetwork` of the model or of its working copy.
+        optimizers: Of the model's weights.
+    """
+
+    def __init__(
+        self, model: nn.Module, optimizers: Sequence[Optimizer], params: PretrainParams, accelerator: Accelerator
+    ) -> None:
+        """Spreads model and optimizers over the processes, and compiles if that is wanted.
+
+        One process alone computes bf16 with a working copy. Several leave it to autocast and to what cuts the weights.
+        """
+        alone = accelerator.num_processes == 1 and accelerator.mixed_precision == "bf16"
+        self._copy = None
+        if alone and all(parameter.requires_grad for parameter in model.parameters()):
+            model.to(accelerator.device)
+            self._copy = WorkingCopy(model)
+        network = LossNetwork(model if self._copy is None else self._copy.model)
+        _set_up(network.model, params, accelerator.device)
+        if self._copy is None:
+            prepared = accelerator.prepare(network, *optimizers)
+            self.network: nn.Module = prepared[0]
+            self.model: nn.Module = accelerator.unwrap_model(prepared[0]).model
+            self.optimizers: list[Optimizer] = list(prepared[1:])
+        else:
+            self.network, self.model = network, model
+            self.optimizers = [accelerator.prepare(optimizer) for optimizer in optimizers]
+
+    def gradients_are_complete(self) -> None:
+        """To be called after every backward pass."""
+        if self._copy is not None:
+            self._copy.hand_over_gradients()
+
+    def weights_have_changed(self) -> None:
+        """To be called after every change of the model's weights."""
+        if self._copy is not None:
+            self._copy.update()
+
+
+def _set_up(model: Any, params: PretrainParams, device: torch.device) -> None:
+    if params.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if params.compile:
+        if device.type == "cpu":  # compiled, the plain products are faster than torch's fused attention for CPUs
+            model.set_attn_implementation("eager")
+        model.base_model.compile()
