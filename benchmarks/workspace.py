@@ -70,7 +70,7 @@ class Workspace:
         start = time.perf_counter()
         with (self.root / "stderr.txt").open("wb") as said:
             process = subprocess.Popen(command, cwd=self.root, env=self._environment(num_workers), stderr=said)
-        peak_kilobytes = _peak_kilobytes_until_end(process.pid)
+        peak_kilobytes = peak_kilobytes_until_end(process.pid)
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
@@ -104,7 +104,7 @@ class Workspace:
         write_records(self.root / "data/preferences/test.parquet", PreferencePair, pairs)
 
 
-def _peak_kilobytes_until_end(pid: int) -> int:
+def peak_kilobytes_until_end(pid: int) -> int:
     """Waits for a process to end; `ru_maxrss` would not do, since it begins with the memory of who started it."""
     peak = 0
     while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:

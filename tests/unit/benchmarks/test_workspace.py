@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.scaling import _marginal, _Measured, _median
-from benchmarks.workspace import Cost, _peak_kilobytes_until_end
+from benchmarks.workspace import Cost, peak_kilobytes_until_end
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
 
@@ -14,7 +14,7 @@ linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc")
 def test_peak_memory_is_that_of_the_process_not_of_who_started_it() -> None:
     ours = bytearray(300_000_000)
     process = subprocess.Popen([sys.executable, "-c", "import time; x = bytearray(60_000_000); time.sleep(0.2)"])
-    peak = _peak_kilobytes_until_end(process.pid)
+    peak = peak_kilobytes_until_end(process.pid)
     assert process.wait() == 0
     assert 60_000_000 < peak * 1024 < 150_000_000 < len(ours)
 
@@ -22,7 +22,7 @@ def test_peak_memory_is_that_of_the_process_not_of_who_started_it() -> None:
 @linux
 def test_the_exit_status_is_still_there_when_the_process_has_ended() -> None:
     process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
-    _peak_kilobytes_until_end(process.pid)
+    peak_kilobytes_until_end(process.pid)
     _, status, _ = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 3

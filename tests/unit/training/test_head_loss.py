@@ -36,6 +36,7 @@ def test_loss_and_gradients_are_those_of_the_plain_way(rows: int, width: int, vo
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_BLOCK_NUMBERS", 1)
         patch.setattr(module, "_LEAST_ROWS", 7)  # blocks that do not divide the rows
+        patch.setattr(module, "_STRIP_NUMBERS", 3 * vocabulary)  # nor strips a block
         loss = head_loss(ours, ours_weight, labels)
     (3 * loss).backward()
     torch.testing.assert_close(loss.double(), expected[0], rtol=1e-5, atol=1e-4)

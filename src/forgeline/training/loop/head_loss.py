@@ -15,8 +15,10 @@ from transformers import PreTrainedModel
 
 from forgeline.training.loop.objective import IGNORED
 
-# Numbers in a block of logits: 64 MiB in float32. Blocks of few rows would pay more for adding up the head's gradient.
-_BLOCK_NUMBERS = 1 << 24
+# Numbers in a block of logits, 64 MiB in bfloat16: blocks of few rows would pay more for adding up the head's gradient.
+_BLOCK_NUMBERS = 1 << 25
+# Numbers in a strip of a block, whose softmax is in float32: few enough for the processor's cache.
+_STRIP_NUMBERS = 1 << 21
 _LEAST_ROWS = 256
 
 
@@ -41,24 +43,30 @@ def head_loss(hidden: Tensor, weight: Tensor, labels: Tensor, uniforms: Tensor |
 
 
 class _HeadLoss(torch.autograd.Function):
+    """Loss and gradients, block by block in the same few buffers: freeing and taking them anew would scatter memory."""
+
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, uniforms: Tensor | None) -> Tensor:
         wanted = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         loss = torch.zeros((), device=hidden.device)
-        hidden_grad = torch.empty_like(hidden) if wanted else None
-        weight_grad = torch.zeros(weight.shape, device=weight.device) if wanted else None
-        size = max(_LEAST_ROWS, _BLOCK_NUMBERS // weight.size(0))
+        hidden_grad, weight_grad = torch.empty_like(hidden), torch.zeros(weight.shape, device=weight.device)
+        product = torch.empty_like(weight)
+        vocabulary = weight.size(0)
+        size = min(len(hidden), max(_LEAST_ROWS, _BLOCK_NUMBERS // vocabulary))
+        logits_buffer = hidden.new_empty(size, vocabulary)
+        strip_buffer = hidden.new_empty(max(1, _STRIP_NUMBERS // vocabulary), vocabulary, dtype=torch.float32)
         for start in range(0, len(hidden), size):
-            rows = slice(start, start + size)
-            logits = hidden[rows] @ weight.t()
+            rows = slice(start, min(start + size, len(hidden)))
+            logits = torch.mm(hidden[rows], weight.t(), out=logits_buffer[: rows.stop - start])
             drawn = labels[rows] if uniforms is None else draw_labels(logits, labels[rows], uniforms[rows])
-            block_loss, slope = _softmax_loss(logits, drawn, wanted)
-            loss += block_loss
-            if hidden_grad is not None and weight_grad is not None:
-                slope = slope.to(weight.dtype)
-                torch.mm(slope, weight, out=hidden_grad[rows])
-                weight_grad += slope.t() @ hidden[rows]
-        ctx.save_for_backward(hidden_grad, None if weight_grad is None else weight_grad.to(weight.dtype))
+            for first in range(0, len(logits), len(strip_buffer)):
+                strip = logits[first : first + len(strip_buffer)]
+                loss += _softmax_loss(strip, drawn[first : first + len(strip)], strip_buffer[: len(strip)])
+            if wanted:  # the logits are their derivative now
+                torch.mm(logits, weight, out=hidden_grad[rows])
+                weight_grad += torch.mm(logits.t(), hidden[rows], out=product)
+        if wanted:
+            ctx.save_for_backward(hidden_grad, product.copy_(weight_grad))
         return loss
 
     @staticmethod
@@ -68,19 +76,16 @@ class _HeadLoss(torch.autograd.Function):
         return hidden_grad * slope, weight_grad * slope, None, None
 
 
-def _softmax_loss(logits: Tensor, labels: Tensor, wanted: bool) -> tuple[Tensor, Tensor]:
-    """Summed cross-entropy, and its derivative by the logits if wanted; may write over `logits`."""
+def _softmax_loss(logits: Tensor, labels: Tensor, buffer: Tensor) -> Tensor:
+    """Summed cross-entropy; its derivative by the logits is written over them. `buffer` is room in float32."""
     supervised = (labels != IGNORED)[:, None]
     chosen = labels.clamp(min=0)[:, None]
-    exponents = logits.float()
-    largest = exponents.amax(dim=1, keepdim=True)
-    true = exponents.gather(1, chosen)
-    exponents = exponents.sub_(largest).exp_()
-    total = exponents.sum(dim=1, keepdim=True)
+    buffer.copy_(logits)
+    largest, true = buffer.amax(dim=1, keepdim=True), buffer.gather(1, chosen)
+    total = buffer.sub_(largest).exp_().sum(dim=1, keepdim=True)
     losses = total.log() + largest - true
-    if wanted:
-        exponents.mul_(supervised / total).scatter_add_(1, chosen, -supervised.to(exponents.dtype))
-    return torch.where(supervised, losses, 0.0).sum(), exponents
+    logits.copy_(buffer.mul_(supervised / total).scatter_add_(1, chosen, -supervised.to(buffer.dtype)))
+    return torch.where(supervised, losses, 0.0).sum()
 
 
 @torch.no_grad()
