@@ -20,9 +20,9 @@ from forgeline.model.loading import load_model, save_model_files
 from forgeline.model.params import ComputeParams
 from forgeline.packing.dataset import TokenDataset
 from forgeline.tokenization.loading import load_tokenizer
-from forgeline.training.launch import make_accelerator
 from forgeline.training.params.pretrain import PretrainParams
 from forgeline.training.pretrain import pretrain
+from forgeline.training.pretraining.launch import make_accelerator
 
 KILL_VARIABLE = "KILL_AT_STEP"
 TERMINATE_VARIABLE = "TERMINATE_ONE_AT_STEP"

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from forgeline.core.storage import read_json
 from forgeline.model.loading import save_model_files
-from forgeline.training.launch import launch_command
 from forgeline.training.params.pretrain import PretrainParams
+from forgeline.training.pretraining.launch import launch_command
 from tests.unit.training.toys import OPTIMIZERS
 
 pytestmark = pytest.mark.slow

@@ -16,14 +16,16 @@ from forgeline.core.errors import ForgelineError, StopRequested
 from forgeline.core.process import StopSignal
 from forgeline.core.progress import announce_resume, announce_warning, progress
 from forgeline.packing.dataset import TokenDataset
-from forgeline.training.loop.batch import Batch, StepBatches, read_batch
 from forgeline.training.loop.checkpoints import Checkpoints
-from forgeline.training.loop.documents import require_document_mask
-from forgeline.training.loop.figures import Speed, flops_per_token, peak_of
-from forgeline.training.loop.objectives import Objective, next_token_objective, own_label_objective
 from forgeline.training.loop.optimizers.build import build_optimizers, set_learning_rate_factor
 from forgeline.training.loop.optimizers.sophia import Sophia
-from forgeline.training.loop.processes import (
+from forgeline.training.loop.schedules import Measurement, learning_rate_factor
+from forgeline.training.params.pretrain import PretrainParams
+from forgeline.training.pretraining.batch import Batch, StepBatches, read_batch
+from forgeline.training.pretraining.documents import require_document_mask
+from forgeline.training.pretraining.figures import Speed, flops_per_token, peak_of
+from forgeline.training.pretraining.objectives import Objective, next_token_objective, own_label_objective
+from forgeline.training.pretraining.processes import (
     agreed,
     load_model_state,
     load_optimizer_state,
@@ -33,10 +35,8 @@ from forgeline.training.loop.processes import (
     set_random_state,
     whole_copy,
 )
-from forgeline.training.loop.schedules import Measurement, learning_rate_factor
-from forgeline.training.loop.watch import RISES_TO_WARN, best_step, divergence, rises
-from forgeline.training.params.pretrain import PretrainParams
-from forgeline.training.pretrain_summary import HistoryRow, PretrainResult, measurements, recent_losses
+from forgeline.training.pretraining.summary import HistoryRow, PretrainResult, measurements, recent_losses
+from forgeline.training.pretraining.watch import RISES_TO_WARN, best_step, divergence, rises
 
 LogStep = Callable[[int, dict[str, float]], None]
 SaveModel = Callable[[nn.Module, Path], None]

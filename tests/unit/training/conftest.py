@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from forgeline.packing.dataset import TokenDataset
-    from forgeline.training.pretrain_summary import PretrainResult
+    from forgeline.training.pretraining.summary import PretrainResult
     from forgeline.training.trl.trainer import Context
 
 

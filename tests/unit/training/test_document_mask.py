@@ -13,9 +13,9 @@ from forgeline.core.storage import sha256_path, write_json
 from forgeline.model.build import build_model
 from forgeline.model.params import ModelParams
 from forgeline.packing.dataset import MANIFEST, TokenDataset
-from forgeline.training.loop.batch import read_batch
-from forgeline.training.loop.documents import require_document_mask
-from forgeline.training.loop.objectives import next_token_objective
+from forgeline.training.pretraining.batch import read_batch
+from forgeline.training.pretraining.documents import require_document_mask
+from forgeline.training.pretraining.objectives import next_token_objective
 
 END = 1  # of a document
 LENGTH = 8

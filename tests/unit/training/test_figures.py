@@ -4,8 +4,8 @@ from peft import LoraConfig, get_peft_model
 
 from forgeline.model.build import build_model
 from forgeline.model.params import ModelParams
-from forgeline.training.loop import figures as module
-from forgeline.training.loop.figures import Peak, Speed, flops_per_token, peak_memory_megabytes, peak_of
+from forgeline.training.pretraining import figures as module
+from forgeline.training.pretraining.figures import Peak, Speed, flops_per_token, peak_memory_megabytes, peak_of
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from forgeline.core.errors import ParamsError
-from forgeline.training.phases import mixture_figures, reading_order
+from forgeline.training.pretraining.phases import mixture_figures, reading_order
 
 A, B, C = range(0, 40), range(40, 60), range(60, 67)
 CORPUS: Any = SimpleNamespace(

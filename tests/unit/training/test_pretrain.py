@@ -15,7 +15,7 @@ from forgeline.packing.dataset import TokenDataset
 from forgeline.training.loop.objective import split_window
 from forgeline.training.loop.optimizers.sophia import draw_labels, label_uniforms
 from forgeline.training.params.pretrain import PretrainParams
-from forgeline.training.pretrain_summary import PretrainResult, summary
+from forgeline.training.pretraining.summary import PretrainResult, summary
 
 NO_WARMUP = {"name": "constant", "warmup_steps": 0}
 WARMUP_4_DECAY_6 = {

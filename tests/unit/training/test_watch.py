@@ -7,7 +7,7 @@ from tests.unit.training.toys import OPTIMIZERS
 
 from forgeline.core.errors import ForgelineError
 from forgeline.model.loading import load_model, save_model_files
-from forgeline.training.loop.watch import best_step, divergence, rises
+from forgeline.training.pretraining.watch import best_step, divergence, rises
 
 CALM = [3.0] * 20
 

@@ -11,7 +11,7 @@ from forgeline.packing.dataset import TokenDataset
 from forgeline.training.loop.objective import IGNORED, split_window
 from forgeline.training.loop.optimizers.sophia import label_uniforms
 from forgeline.training.params.pretrain import PretrainParams
-from forgeline.training.phases import reading_order
+from forgeline.training.pretraining.phases import reading_order
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def launch_command(module: str, params: PretrainParams, arguments: list[str]) ->
     """The command that runs a stage's module in several processes."""
     return [
         sys.executable,
-        *("-m", "forgeline.training.launcher", "--config_file", str(CONFIGS / f"{params.parallel}.yaml")),
+        *("-m", "forgeline.training.pretraining.launcher", "--config_file", str(CONFIGS / f"{params.parallel}.yaml")),
         *("--num_processes", str(params.num_processes), "--main_process_port", "0"),
         *("--module", module, *arguments),
     ]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from forgeline.training.loop.batch import Batch
 from forgeline.training.loop.objective import next_token_loss
 from forgeline.training.loop.optimizers.sophia import draw_labels
+from forgeline.training.pretraining.batch import Batch
 
 Sums = dict[str, Tensor]
 Objective = Callable[[nn.Module, Batch], tuple[Tensor, int, Sums]]
