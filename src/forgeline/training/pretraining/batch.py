@@ -97,6 +97,11 @@ class StepBatches:
         return self._params.gradient_accumulation_steps
 
     @property
+    def sequence_length(self) -> int:
+        """Tokens of a window."""
+        return self._train.sequence_length
+
+    @property
     def tokens_per_step(self) -> int:
         """Supervised tokens of a step, over all processes."""
         return self._params.windows_per_step * self._train.sequence_length
