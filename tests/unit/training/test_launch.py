@@ -85,6 +85,10 @@ def test_every_choice_has_a_configuration_that_accelerate_reads(parallel: str, p
         ({"num_processes": 3}, "micro_batch_size 4 is not a multiple of num_processes 3"),
         ({"num_processes": 2, "parallel": "fsdp"}, "optimizer muon needs whole matrices, which parallel fsdp cuts"),
         (
+            {"num_processes": 2, "parallel": "zero1", "final_weights": "best", **ADAMW},
+            "parallel zero1 keeps no best weights",
+        ),
+        (
             {"num_processes": 2, "parallel": "fsdp", "peft": "lora", "init_from": "x", **ADAMW},
             "peft lora is not spread: set parallel to ddp",
         ),

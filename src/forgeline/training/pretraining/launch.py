@@ -69,5 +69,6 @@ def make_accelerator(params: PretrainParams, compute: ComputeParams) -> Accelera
     if plugin is not None:  # it would read this off a data loader, and there is none
         share = params.micro_batch_size // params.num_processes
         plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = share
+        plugin.deepspeed_config["train_batch_size"] = params.micro_batch_size
         plugin.deepspeed_config["gradient_clipping"] = params.max_grad_norm
     return accelerator

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -25,10 +25,18 @@ def agreed(accelerator: Accelerator, value: bool) -> bool:
     return bool(accelerator.reduce(torch.tensor(float(value), device=accelerator.device)) > 0)
 
 
+def by_deepspeed(accelerator: Accelerator) -> bool:
+    """Whether DeepSpeed spreads the work: it keeps optimizer state to itself."""
+    return bool(accelerator.distributed_type == DistributedType.DEEPSPEED)
+
+
 def model_state(accelerator: Accelerator, model: nn.Module) -> dict[str, Any]:
     """All weights on the main process; of weights that every process has whole, simply these."""
     if not accelerator.is_fsdp2:
-        state: dict[str, Any] = accelerator.unwrap_model(model).state_dict()
+        gathered = by_deepspeed(accelerator)
+        state: dict[str, Any] = (
+            accelerator.get_state_dict(model) if gathered else accelerator.unwrap_model(model).state_dict()
+        )
         return state
     return get_model_state_dict(model, options=_WHOLE)
 
@@ -80,7 +88,7 @@ def set_random_state(state: dict[str, torch.Tensor]) -> None:
 def whole_copy(accelerator: Accelerator, model: nn.Module) -> nn.Module:
     """The model with all its weights, to be saved: itself, or where weights are spread, a copy on the main process."""
     plain: nn.Module = accelerator.unwrap_model(model)
-    if not accelerator.is_fsdp2:
+    if not accelerator.is_fsdp2 and not by_deepspeed(accelerator):
         return plain
     state = model_state(accelerator, model)
     copy: nn.Module = AutoModelForCausalLM.from_config(plain.config)

@@ -13,6 +13,7 @@ from forgeline.core.progress import announce_resume
 from forgeline.training.loop.checkpoints import Checkpoints
 from forgeline.training.loop.schedules import Measurement
 from forgeline.training.pretraining.processes import (
+    by_deepspeed,
     load_model_state,
     load_optimizer_state,
     model_state,
@@ -75,7 +76,9 @@ class RunState:
         return True
 
     def save(self) -> None:
-        """Writes a checkpoint."""
+        """Writes a checkpoint; under DeepSpeed none, so that a run which is killed there starts again."""
+        if by_deepspeed(self._accelerator):
+            return
         state = {
             **self._weights(),
             "optimizers": [optimizer_state(self._accelerator, self.model, value) for value in self.optimizers],
