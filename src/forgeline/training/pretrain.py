@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from forgeline.core.errors import ForgelineError, StopRequested
 from forgeline.core.process import StopSignal
-from forgeline.core.progress import announce_warning, progress
+from forgeline.core.progress import announce_fact, announce_warning, progress
 from forgeline.packing.dataset import TokenDataset
 from forgeline.training.loop.checkpoints import Checkpoints
 from forgeline.training.loop.optimizers.build import build_optimizers, set_learning_rate_factor
@@ -205,5 +205,6 @@ class _Run:
 def _speed(model: nn.Module, batches: StepBatches, accelerator: Accelerator) -> Speed:
     dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
     peak = peak_of(accelerator.device, dtype)
+    announce_fact(f"utilization is told of {peak.flops_per_second / 1e12:.3g} TFLOP/s a device ({peak.origin})")
     flops = flops_per_token(model, batches.sequence_length) * batches.tokens_per_step
     return Speed(flops, batches.tokens_per_step, peak, accelerator.num_processes, accelerator.device)

@@ -14,6 +14,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.optim import Optimizer
 from transformers import AutoModelForCausalLM
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, broadcast_from_rank0=True)
 
@@ -91,6 +92,7 @@ def whole_copy(accelerator: Accelerator, model: nn.Module) -> nn.Module:
     if not accelerator.is_fsdp2 and not by_deepspeed(accelerator):
         return plain
     state = model_state(accelerator, model)
+    unset_hf_deepspeed_config()  # else transformers would spread the copy as well
     copy: nn.Module = AutoModelForCausalLM.from_config(plain.config)
     if accelerator.is_main_process:
         copy.load_state_dict(state)
