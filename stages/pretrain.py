@@ -13,11 +13,11 @@ from forgeline.packing.dataset import TokenDataset
 from forgeline.tokenization.fingerprint import require_fingerprint, tokenizer_fingerprint
 from forgeline.tokenization.loading import load_tokenizer
 from forgeline.tracking.live import LiveRun
-from forgeline.training.adapted import adapted, save_whole, whole_model
-from forgeline.training.launch import make_accelerator, start_processes
 from forgeline.training.params.pretrain import PretrainParams
 from forgeline.training.pretrain import pretrain
-from forgeline.training.pretrain_summary import summary
+from forgeline.training.pretraining.adapted import adapted, save_whole, whole_model
+from forgeline.training.pretraining.launch import make_accelerator, start_processes
+from forgeline.training.pretraining.summary import summary
 
 
 def main(packed: Path, tokenizer: Path, model: Path, history: Path, metrics: Path) -> None:

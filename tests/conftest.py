@@ -97,11 +97,11 @@ def tiny_architecture() -> ModelParams:
 
 
 @pytest.fixture(scope="session")
-def packed(
+def packed_folder(
     texts: list[str], tokenizer: "PreTrainedTokenizerFast", tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, "TokenDataset"]:
+) -> Path:
     """The corpus in windows of 16 tokens, as the pack stage writes it; the last eight texts are for validation."""
-    from forgeline.packing.dataset import MANIFEST, TokenDataset
+    from forgeline.packing.dataset import MANIFEST
     from forgeline.packing.pack import pack
     from forgeline.tokenization.encoding import CorpusEncoder
 
@@ -114,7 +114,15 @@ def packed(
         for split, part in splits.items()
     }
     write_json(folder / MANIFEST, {**params.model_dump(), "tokenizer": "toy", "weights": {"toy": 1.0}, **facts})
-    return {split: TokenDataset(folder, split) for split in splits}
+    return folder
+
+
+@pytest.fixture(scope="session")
+def packed(packed_folder: Path) -> dict[str, "TokenDataset"]:
+    """Both splits of it."""
+    from forgeline.packing.dataset import TokenDataset
+
+    return {split: TokenDataset(packed_folder, split) for split in ("train", "validation")}
 
 
 @pytest.fixture

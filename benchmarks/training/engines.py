@@ -22,9 +22,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from benchmarks.training.setting import Job, Setting
 from forgeline.core.storage import write_json
 from forgeline.packing.dataset import TokenDataset
-from forgeline.training.loop.batch import StepBatches
 from forgeline.training.loop.objective import split_window
 from forgeline.training.params.pretrain import PretrainParams
+from forgeline.training.pretraining.batch import StepBatches
 
 _RATE, _BETAS, _DECAY, _CLIP = 1e-3, (0.9, 0.95), 0.1, 1.0
 _WARM_UP_STEPS = 3

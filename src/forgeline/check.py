@@ -173,10 +173,21 @@ def _nothing_to_read(document: _Document) -> list[str]:
     return problems
 
 
+def _unknown_sources(document: _Document) -> list[str]:
+    """Sources in the phases of pretraining that there are not."""
+    known = document.values["ingest"]["sources"]
+    return [
+        f"{document.path}: pretrain.phases[{number}].weights: unknown source '{name}'; there are {', '.join(known)}"
+        for number, phase in enumerate(document.values["pretrain"]["phases"])
+        for name in phase["weights"]
+        if name not in known
+    ]
+
+
 def _contradictions(document: _Document) -> list[str]:
     """Rules between sections; every section by itself is already valid."""
     values, path = document.values, document.path
-    problems = _nothing_to_read(document)
+    problems = _nothing_to_read(document) + _unknown_sources(document)
     window = values["model"]["max_position_embeddings"]
     lengths = {
         "pack.sequence_length": values["pack"]["sequence_length"],

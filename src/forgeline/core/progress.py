@@ -28,6 +28,11 @@ def announce_resume(step: int) -> None:
     _say(f"  goes on from the checkpoint at step {step}")
 
 
+def announce_fact(text: str) -> None:
+    """Says something that helps to read what follows."""
+    _say(f"  {text}")
+
+
 def announce_warning(text: str) -> None:
     """Says something that a user should look at, though the stage goes on."""
     _say(f"forgeline: warning: {text}")

@@ -69,6 +69,7 @@ def initial_model(
         extend_embeddings(model, extension)
         new_ids = range(extension.base_vocab_size, extension.base_vocab_size + len(extension.pieces))
     _require_rows(model, len(tokenizer), init_from)
+    _require_numbers(model, init_from)
     for config in (model.config, model.generation_config):
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
             setattr(config, name, getattr(tokenizer, name))
@@ -144,6 +145,12 @@ def _require_rows(model: PreTrainedModel, vocab_size: int, name: str) -> None:
             f"{KNOB}: {name} has embeddings for {rows} ids, the tokenizer has {vocab_size}: its tokenizer was extended "
             "without the model; adopt the model's own tokenizer, or extend it with tokenizer.kind extend"
         )
+
+
+def _require_numbers(model: PreTrainedModel, name: str) -> None:
+    for weights_name, weights in model.named_parameters():
+        if not torch.isfinite(weights).all():
+            raise DataError(f"{KNOB}: {name} holds weights that are not numbers, in {weights_name}: take another copy")
 
 
 def require_length(model: PreTrainedModel, sequence_length: int) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from forgeline.core.durations import read_durations
 from forgeline.core.errors import DataError
+from forgeline.core.origin import find_origin
 from forgeline.core.params import plain, read_yaml
 from forgeline.core.pipeline import PipelineStage, read_pipeline
 from forgeline.core.storage import read_json
@@ -18,6 +19,7 @@ from forgeline.planning.advice import Situation, find_warnings, physical_memory
 from forgeline.planning.corpus import SourceEstimate, estimate_sources
 from forgeline.planning.costs import StageCost, Volume, stage_costs
 from forgeline.planning.disk import copies_kept, output_bytes
+from forgeline.planning.gguf_size import num_parameters_of_gguf
 from forgeline.planning.model_size import num_parameters_of_folder
 from forgeline.planning.work import Params, num_weights, pretraining_tokens
 from forgeline.sources.fetch_params import FetchParams
@@ -152,7 +154,12 @@ def _bytes_per_token(root: Path, params: Params) -> tuple[float, str]:
 
 def _num_weights(params: Params) -> int:
     start = params["pretrain"]["init_from"]
-    return num_parameters_of_folder(Path(start)) if start is not None else num_weights(params)
+    if start is None:
+        return num_weights(params)
+    origin = find_origin(start, "pretrain.init_from")
+    if origin.gguf_file is not None:
+        return num_parameters_of_gguf(origin.folder / origin.gguf_file)
+    return num_parameters_of_folder(origin.folder)
 
 
 def _source_plans(

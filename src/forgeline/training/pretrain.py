@@ -4,43 +4,31 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from forgeline.core.errors import ForgelineError, StopRequested
 from forgeline.core.process import StopSignal
-from forgeline.core.progress import announce_resume, announce_warning, progress
+from forgeline.core.progress import announce_fact, announce_warning, progress
 from forgeline.packing.dataset import TokenDataset
-from forgeline.training.loop.batch import Batch, StepBatches, read_batch
 from forgeline.training.loop.checkpoints import Checkpoints
-from forgeline.training.loop.documents import require_document_mask
-from forgeline.training.loop.figures import Speed, flops_per_token, peak_of
-from forgeline.training.loop.network import Computation
-from forgeline.training.loop.objectives import Objective, next_token_objective, own_label_objective
 from forgeline.training.loop.optimizers.build import build_optimizers, set_learning_rate_factor
 from forgeline.training.loop.optimizers.sophia import Sophia
-from forgeline.training.loop.processes import (
-    agreed,
-    load_model_state,
-    load_optimizer_state,
-    model_state,
-    optimizer_state,
-    random_state,
-    set_random_state,
-    whole_copy,
-)
-from forgeline.training.loop.schedules import Measurement, learning_rate_factor
-from forgeline.training.loop.watch import RISES_TO_WARN, best_step, divergence, rises
+from forgeline.training.loop.schedules import learning_rate_factor
 from forgeline.training.params.pretrain import PretrainParams
-from forgeline.training.pretrain_summary import HistoryRow, PretrainResult, measurements, recent_losses
+from forgeline.training.pretraining.batch import Batch, StepBatches
+from forgeline.training.pretraining.documents import require_document_mask
+from forgeline.training.pretraining.evaluation import validation_loss
+from forgeline.training.pretraining.figures import Speed, flops_per_token, peak_of
+from forgeline.training.pretraining.objectives import Objective, next_token_objective, own_label_objective
+from forgeline.training.pretraining.processes import agreed
+from forgeline.training.pretraining.state import RunState, SaveModel
+from forgeline.training.pretraining.summary import HistoryRow, PretrainResult, measurements, recent_losses
+from forgeline.training.pretraining.watch import RISES_TO_WARN, best_step, divergence, rises
 
 LogStep = Callable[[int, dict[str, float]], None]
-SaveModel = Callable[[nn.Module, Path], None]
 
 
 def pretrain(
@@ -76,30 +64,31 @@ def pretrain(
     """
     if params.document_mask:
         require_document_mask(model)
+    batches = StepBatches(train, params, process=accelerator.process_index, num_processes=accelerator.num_processes)
     kept = Checkpoints(checkpoints, params.keep_checkpoints, identity)
-    run = _Run(model, train, validation, params, accelerator, kept, objective, save_model)
-    unit = run.batches.tokens_per_step
+    run = _Run(model, batches, validation, params, accelerator, kept, objective, save_model)
+    unit, state = batches.tokens_per_step, run.state
     with StopSignal() as stop, progress("pretrain", params.num_steps * unit, "tokens") as bar:
-        bar(run.step * unit)
-        while run.step < params.num_steps:
+        bar(state.step * unit)
+        while state.step < params.num_steps:
             row, speed = run.train_step()
-            log(run.step, {key: value for key, value in row.items() if value is not None and key != "step"} | speed)
+            log(state.step, {key: value for key, value in row.items() if value is not None and key != "step"} | speed)
             bar(unit, note=f"loss {row['train_loss']:.3f}")
             stopped = agreed(accelerator, stop.requested)
-            if stopped or run.step % params.checkpoint_every_steps == 0:
-                run.save()
-            if stopped and run.step < params.num_steps:
-                raise StopRequested(f"stopped: checkpoint at step {run.step} saved, `dvc repro` goes on from there")
+            if stopped or state.step % params.checkpoint_every_steps == 0:
+                state.save()
+            if stopped and state.step < params.num_steps:
+                raise StopRequested(f"stopped: checkpoint at step {state.step} saved, `dvc repro` goes on from there")
     return run.finish()
 
 
 class _Run:
-    """The moving parts of a pretraining run and their saved form."""
+    """One run: what is done in a step, and what is noted of it."""
 
     def __init__(
         self,
         model: nn.Module,
-        train: TokenDataset,
+        batches: StepBatches,
         validation: TokenDataset,
         params: PretrainParams,
         accelerator: Accelerator,
@@ -107,30 +96,18 @@ class _Run:
         objective: Objective,
         save_model: SaveModel | None,
     ) -> None:
+        self.batches = batches
         self.validation = validation
         self.params = params
         self.accelerator = accelerator
-        self.checkpoints = checkpoints
         self.objective = objective
         self.save_model = save_model
-        self.batches = StepBatches(
-            train, params, process=accelerator.process_index, num_processes=accelerator.num_processes
-        )
-        self.frozen = {name for name, weights in model.named_parameters() if not weights.requires_grad}
-        self.speed = _speed(model, self.batches, train.sequence_length, accelerator)
+        self.speed = _speed(model, batches, accelerator)
         optimizers = build_optimizers(params.optimizer, model)
         self.sophia = next((optimizer for optimizer in optimizers if isinstance(optimizer, Sophia)), None)
-        self.computation = Computation(model, optimizers, params, accelerator)
-        self.network, self.model = self.computation.network, self.computation.model
-        self.optimizers: list[Optimizer] = self.computation.optimizers
-        self.step = 0
-        self.history: list[HistoryRow] = []
-        self.measured: list[Measurement] = []
-        saved = checkpoints.load_latest()
-        if saved is not None:
-            self._restore(saved)
-        else:
-            self._note(train_loss=None, learning_rate=None, validation_loss=self.validation_loss())
+        self.state = RunState(model, optimizers, params, accelerator, checkpoints)
+        if not self.state.restore():
+            self._note(train_loss=None, learning_rate=None, validation_loss=self._validation_loss())
 
     def train_step(self) -> tuple[HistoryRow, dict[str, float]]:
         """One optimizer step over all micro-batches; returns its history row and figures for the live log alone.
@@ -138,33 +115,33 @@ class _Run:
         Raises:
             ForgelineError: Loss or gradient are not fit to step with.
         """
-        params, started = self.params, time.perf_counter()
-        factor = learning_rate_factor(params.schedule, self.step, params.num_steps, self.measured)
-        set_learning_rate_factor(self.optimizers, factor)
-        batches = self.batches.of_step(self.step)
-        if self.sophia is not None and self.sophia.needs_hessian(self.step):
+        params, state, started = self.params, self.state, time.perf_counter()
+        factor = learning_rate_factor(params.schedule, state.step, params.num_steps, state.measured)
+        set_learning_rate_factor(state.optimizers, factor)
+        batches = self.batches.of_step(state.step)
+        if self.sophia is not None and self.sophia.needs_hessian(state.step):
             self._estimate_hessian(self.sophia, batches)
         loss, sums = self._accumulate_gradients(batches, [self.objective] * len(batches))
-        norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), params.max_grad_norm))
-        if trouble := divergence(loss, norm, recent_losses(self.history), params.spike_factor):
-            raise ForgelineError(f"{trouble} at step {self.step}: {self._way_on()}")
-        for optimizer in self.optimizers:
+        norm = float(self.accelerator.clip_grad_norm_(state.model.parameters(), params.max_grad_norm))
+        if trouble := divergence(loss, norm, recent_losses(state.history), params.spike_factor):
+            raise ForgelineError(f"{trouble} at step {state.step}: {state.way_on(self.save_model)}")
+        for optimizer in state.optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        self.computation.weights_have_changed()
+        state.computation.weights_have_changed()
         seconds = time.perf_counter() - started
-        self.step += 1
-        measure = self.step % params.eval_every_steps == 0 or self.step == params.num_steps
+        state.step += 1
+        measure = state.step % params.eval_every_steps == 0 or state.step == params.num_steps
         row = self._note(
             train_loss=loss,
             learning_rate=params.optimizer.learning_rate * factor,
-            validation_loss=self.validation_loss() if measure else None,
+            validation_loss=self._validation_loss() if measure else None,
         )
         return row, sums | {"gradient_norm": norm} | self.speed.figures(seconds)
 
     def _estimate_hessian(self, sophia: Sophia, batches: Sequence[Batch]) -> None:
         """Shows the optimizer the gradients of the step's loss on labels that the model itself draws."""
-        uniforms = self.batches.uniforms(self.step)
+        uniforms = self.batches.uniforms(self.state.step)
         device = self.accelerator.device
         self._accumulate_gradients(batches, [own_label_objective(numbers.to(device)) for numbers in uniforms])
         sophia.update_hessian(num_labels=self.batches.tokens_per_step)
@@ -179,17 +156,17 @@ class _Run:
             batches: Micro-batches of this process.
             objectives: What is minimized on each.
         """
-        accelerator = self.accelerator
+        accelerator, computation = self.accelerator, self.state.computation
         num_tokens = int(self._over_processes(torch.tensor(sum(batch.num_supervised for batch in batches))))
         totals: dict[str, Tensor] = {}
         for number, (batch, objective) in enumerate(zip(batches, objectives, strict=True)):
             last = number == len(batches) - 1
             accelerator.sync_gradients = last
-            with nullcontext() if last else accelerator.no_sync(self.network):
-                loss_sum, _, sums = objective(self.network, batch.to(accelerator.device))
+            with nullcontext() if last else accelerator.no_sync(computation.network):
+                loss_sum, _, sums = objective(computation.network, batch.to(accelerator.device))
                 # Data-parallel training averages gradients over processes; the loss is a sum over them.
                 accelerator.backward(loss_sum * accelerator.num_processes / num_tokens)
-                self.computation.gradients_are_complete()
+                computation.gradients_are_complete()
             for name, value in ({"loss": loss_sum} | sums).items():
                 totals[name] = totals.get(name, 0) + value.detach()
         means = {name: float(self._over_processes(total) / num_tokens) for name, total in totals.items()}
@@ -199,101 +176,37 @@ class _Run:
         total: Tensor = self.accelerator.reduce(value.to(self.accelerator.device), reduction="sum")
         return total
 
-    @torch.no_grad()
-    def validation_loss(self) -> float:
-        """Nats per token over the first `eval_windows` validation windows."""
-        self.network.eval()
-        loss = torch.zeros((), device=self.accelerator.device, dtype=torch.float64)
-        num_tokens = 0
-        count = min(self.params.eval_windows, len(self.validation))
-        share = self.params.micro_batch_size // self.accelerator.num_processes
-        for start in range(0, count, share):
-            indices = np.arange(start, min(start + share, count), dtype=np.int64)
-            batch = read_batch(self.validation, indices, self.params.document_mask)
-            loss_sum, tokens, _ = next_token_objective(self.network, batch.to(self.accelerator.device))
-            loss += loss_sum
-            num_tokens += tokens
-        self.network.train()
-        return float(loss / num_tokens)
-
     def _note(self, **values: float | None) -> HistoryRow:
         """Adds a row to the history; a measured validation loss may be the best so far, or one rise too many."""
-        row: HistoryRow = {"step": self.step, **values}
-        self.history.append(row)
+        state = self.state
+        row: HistoryRow = {"step": state.step, **values}
+        state.history.append(row)
         measured = measurements([row])
-        self.measured += measured
+        state.measured += measured
         if not measured:
             return row
-        if rises(self.measured)[-1:] == [self.step]:
+        if rises(state.measured)[-1:] == [state.step]:
             announce_warning(
-                f"pretrain: the validation loss has risen {RISES_TO_WARN} times in a row up to step {self.step}: the "
+                f"pretrain: the validation loss has risen {RISES_TO_WARN} times in a row up to step {state.step}: the "
                 "model may be learning its text by heart; add text, lower num_steps, or keep final_weights: best"
             )
-        if self.params.final_weights == "best" and best_step(self.measured) == self.step:
-            self._write(self.checkpoints.save_best, self._weights())
+        if self.params.final_weights == "best" and best_step(state.measured) == state.step:
+            state.save_best()
         return row
 
-    def _weights(self) -> dict[str, Any]:
-        """What training changes; frozen weights come from where the model came from."""
-        state = model_state(self.accelerator, self.model)
-        return {"model": {name: value for name, value in state.items() if name not in self.frozen}}
-
-    def save(self) -> None:
-        """Writes a checkpoint that holds everything the rest of the run depends on."""
-        state = {
-            **self._weights(),
-            "optimizers": [optimizer_state(self.accelerator, self.model, value) for value in self.optimizers],
-            "generators": random_state(),
-            "history": self.history,
-        }
-        self._write(self.checkpoints.save, state)
-
-    def _write(self, save: Callable[[int, dict[str, Any]], None], state: dict[str, Any]) -> None:
-        if self.accelerator.is_main_process:
-            save(self.step, state)
-        self.accelerator.wait_for_everyone()
-
-    def _restore(self, saved: dict[str, Any]) -> None:
-        load_model_state(self.accelerator, self.model, saved["model"])
-        self.computation.weights_have_changed()
-        for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
-            load_optimizer_state(self.accelerator, self.model, optimizer, state)
-        set_random_state(saved["generators"])
-        self.step = saved["step"]
-        self.history = saved["history"]
-        self.measured = measurements(self.history)
-        announce_resume(self.step)
+    def _validation_loss(self) -> float:
+        return validation_loss(self.state.computation.network, self.validation, self.params, self.accelerator)
 
     def finish(self) -> PretrainResult:
         """The result, with the chosen weights in the model."""
-        chosen = self.step
-        if self.params.final_weights == "best":
-            best = self.checkpoints.load_best()
-            if best is None:
-                raise ForgelineError("the best weights are gone from the scratch folder: run the stage again")
-            load_model_state(self.accelerator, self.model, best["model"])
-            chosen = best["step"]
-        return PretrainResult(self.history, chosen, whole_copy(self.accelerator, self.model))
-
-    def _way_on(self) -> str:
-        """What a user can do about a run that has diverged, with the last good weights saved as a model if possible."""
-        knobs = "lower the learning rate or max_grad_norm, or raise schedule.warmup_steps"
-        saved = self.checkpoints.load_latest()
-        if saved is None or self.save_model is None:
-            return f"{knobs}, and run again"
-        load_model_state(self.accelerator, self.model, saved["model"])
-        folder = self.checkpoints.folder / "last-good"
-        whole = whole_copy(self.accelerator, self.model)
-        if self.accelerator.is_main_process:
-            self.save_model(whole, folder)
-        return (
-            f"{knobs}, and run again from the start, or set pretrain.init_from to {folder}, which holds the good "
-            f"weights of step {saved['step']}"
-        )
+        best = self.params.final_weights == "best"
+        chosen = self.state.take_best() if best else self.state.step
+        return PretrainResult(self.state.history, chosen, self.state.whole())
 
 
-def _speed(model: nn.Module, batches: StepBatches, sequence_length: int, accelerator: Accelerator) -> Speed:
+def _speed(model: nn.Module, batches: StepBatches, accelerator: Accelerator) -> Speed:
     dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
     peak = peak_of(accelerator.device, dtype)
-    flops = flops_per_token(model, sequence_length) * batches.tokens_per_step
+    announce_fact(f"utilization is told of {peak.flops_per_second / 1e12:.3g} TFLOP/s a device ({peak.origin})")
+    flops = flops_per_token(model, batches.sequence_length) * batches.tokens_per_step
     return Speed(flops, batches.tokens_per_step, peak, accelerator.num_processes, accelerator.device)

@@ -66,6 +66,13 @@ def test_no_length_may_exceed_what_the_model_can_read(problems, path: str, name:
     ]
 
 
+def test_a_phase_of_an_unknown_source_is_refused_with_those_there_are(problems) -> None:
+    phases = [{"share": 1.0, "num_steps": None, "weights": {"hpo_terms": 1.0, "wiki": 1.0}}]
+    assert problems(put(pretrain__phases=phases)) == [
+        "pretrain.phases[0].weights: unknown source 'wiki'; there are hpo_terms, hpo_diseases"
+    ]
+
+
 @pytest.mark.parametrize("section", ["evaluate", "benchmark", "register"])
 def test_models_that_nothing_makes_are_refused(problems, section: str) -> None:
     (found,) = problems(put(**{f"{section}__models": ["sft", "gptq_w2", "ppo"]}))

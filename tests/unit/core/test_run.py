@@ -67,6 +67,31 @@ def content(root: Path) -> dict[str, str]:
     return {path.relative_to(root).as_posix(): path.read_text() for path in files if path.is_file()}
 
 
+def test_all_but_the_main_process_write_nowhere_and_say_nothing(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with stage() as run:
+        main_scratch = run.scratch()
+        run.output(Path("data/out.txt")).write_text("of the main process")
+        monkeypatch.setenv("RANK", "1")
+        capsys.readouterr()
+        with stage() as other:
+            assert other.scratch() == main_scratch
+            assert other.fingerprint() == run.fingerprint()
+            out, folder = other.output(Path("data/out.txt")), other.output(Path("models/out"))
+            out.write_text("of another")
+            folder.mkdir()
+            other.write_lineage(folder)
+            other.summarize(Counts(1, 1))
+        assert not out.exists()
+        assert main_scratch.exists()
+        assert capsys.readouterr().err == ""
+        monkeypatch.delenv("RANK")
+        run.summarize(Counts(1, 1))
+    assert (repository / "data/out.txt").read_text() == "of the main process"
+    assert sorted(content(repository)) == ["data/in.txt", "data/out.txt", "metrics/work.json"]
+
+
 def work(text: str, fail_at: int | None = None) -> None:
     """Writes a file, a folder and the metrics; raises before action number `fail_at`."""
     with stage() as run:

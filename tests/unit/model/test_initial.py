@@ -89,6 +89,16 @@ class TestContinuing:
         with pytest.raises(FingerprintError, match="tokenizers differ"):
             initial_model(str(folder), tiny_architecture, tokenizer, tokenizer_folder)
 
+    @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+    def test_weights_that_are_not_numbers_are_refused(
+        self, saved, tiny_architecture: ModelParams, tokenizer, tokenizer_folder: Path, bad: float
+    ) -> None:
+        model, folder = saved
+        model.model.layers[1].mlp.up_proj.weight.data[3, 2] = bad
+        save_model_files(model, tokenizer, folder)
+        with pytest.raises(DataError, match=r"not numbers, in model\.layers\.1\.mlp\.up_proj\.weight"):
+            initial_model(str(folder), tiny_architecture, tokenizer, tokenizer_folder)
+
     def test_a_file_that_only_looks_like_gguf_is_refused(
         self, tiny_architecture: ModelParams, tokenizer, tokenizer_folder: Path, tmp_path: Path
     ) -> None:

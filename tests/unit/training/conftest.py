@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from forgeline.packing.dataset import TokenDataset
-    from forgeline.training.pretrain_summary import PretrainResult
+    from forgeline.training.pretraining.objectives import Objective
+    from forgeline.training.pretraining.summary import PretrainResult
     from forgeline.training.trl.trainer import Context
 
 
@@ -83,6 +84,7 @@ def train(tiny_model, accelerator, packed, pretrain_params, tmp_path: Path):
         data: "TokenDataset | None" = None,
         validation: "TokenDataset | None" = None,
         identity: str = "",
+        objective: "Objective | None" = None,
         save_model: "Callable[[torch.nn.Module, Path], None] | None" = None,
         log: Callable[[int, dict[str, float]], None] = lambda step, figures: None,
         **changed: Any,
@@ -100,6 +102,7 @@ def train(tiny_model, accelerator, packed, pretrain_params, tmp_path: Path):
             log=log,
             identity=identity,
             save_model=save_model,
+            **({} if objective is None else {"objective": objective}),
         )
         return model, result
 

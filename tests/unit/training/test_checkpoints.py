@@ -58,3 +58,39 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     torch.save({"step": 1, "x": Malicious()}, tmp_path / "step-00000001.pt")
     with pytest.raises(Exception, match="weights_only"):
         Checkpoints(tmp_path, keep=2).load_latest()
+
+
+def test_the_best_is_kept_beside_the_last_ones(tmp_path: Path) -> None:
+    store = Checkpoints(tmp_path, keep=1)
+    assert store.load_best() is None
+    store.save_best(3, {"x": 1})
+    for step in (5, 10):
+        store.save(step, {"x": step})
+    store.save_best(7, {"x": 2})
+    assert names(tmp_path) == ["best.pt", "step-00000010.pt"]
+    assert store.load_best() == {"step": 7, "x": 2}
+    assert store.load_latest() == {"step": 10, "x": 10}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
+def test_a_cut_checkpoint_is_passed_over_for_the_one_before(
+    tmp_path: Path, share: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Checkpoints(tmp_path, keep=2)
+    for step in (5, 10):
+        store.save(step, {"x": torch.arange(1000)})
+    file = tmp_path / "step-00000010.pt"
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * share)])
+    assert store.load_latest()["step"] == 5
+    assert f"warning: checkpoint {file} is damaged: going on from an older one" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_identity_is_not_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Checkpoints(tmp_path, keep=2, identity="one").save(5, {"x": 1})
+    Checkpoints(tmp_path, keep=2, identity="one").save_best(5, {"x": 1})
+    other = Checkpoints(tmp_path, keep=2, identity="two")
+    assert other.load_latest() is None
+    assert other.load_best() is None
+    assert capsys.readouterr().err.count("is of another model, data or configuration: it is not used") == 2
+    assert Checkpoints(tmp_path, keep=2, identity="one").load_latest() == {"step": 5, "x": 1}

@@ -13,8 +13,8 @@ from forgeline.model.initial import extend_embeddings
 from forgeline.model.loading import load_model
 from forgeline.model.params import ModelParams
 from forgeline.tokenization.extension import Extension
-from forgeline.training.adapted import adapted, save_whole, whole_model
 from forgeline.training.params.pretrain import PretrainParams
+from forgeline.training.pretraining.adapted import adapted, save_whole, whole_model
 
 LORA = {"init_from": "models/other", "peft": "lora", "num_steps": 6}
 IDS = torch.arange(24).reshape(2, 12) * 12

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel
 
-from forgeline.training.loop import head_loss as module
-from forgeline.training.loop.head_loss import draw_labels, has_plain_head, head_loss
 from forgeline.training.loop.objective import IGNORED
+from forgeline.training.pretraining import head_loss as module
+from forgeline.training.pretraining.head_loss import draw_labels, has_plain_head, head_loss
 
 
 def _case(num_rows: int, width: int, vocabulary: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

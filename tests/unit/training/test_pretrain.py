@@ -12,11 +12,12 @@ from tests.unit.training.toys import OPTIMIZERS
 
 from forgeline.core.errors import ForgelineError, StopRequested
 from forgeline.packing.dataset import TokenDataset
-from forgeline.training.loop.head_loss import draw_labels
 from forgeline.training.loop.objective import split_window
 from forgeline.training.loop.optimizers.sophia import label_uniforms
 from forgeline.training.params.pretrain import PretrainParams
-from forgeline.training.pretrain_summary import PretrainResult, summary
+from forgeline.training.pretraining.batch import Batch
+from forgeline.training.pretraining.head_loss import draw_labels
+from forgeline.training.pretraining.summary import PretrainResult, summary
 
 NO_WARMUP = {"name": "constant", "warmup_steps": 0}
 WARMUP_4_DECAY_6 = {
@@ -126,6 +127,21 @@ class TestLearning:
         train(model, num_steps=2, eval_windows=4)
         probes = [(False, False)] * 2  # how the head is told from others
         assert modes == [*probes, (False, False), (True, True), (True, True), (False, False)]
+
+
+def test_an_objective_of_ones_own_is_minimized_and_its_sums_are_told_per_token(train, tiny_model, packed) -> None:
+    def objective(model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, int, dict[str, torch.Tensor]]:
+        logits = model(**batch.inputs, use_cache=False).logits
+        hits = (logits.argmax(-1) == batch.labels).sum()
+        return (logits**2).sum(), batch.num_supervised, {"accuracy": hits}
+
+    told: list[dict[str, float]] = []
+    options = {"num_steps": 1, "schedule": NO_WARMUP, "micro_batch_size": 2, "gradient_accumulation_steps": 2}
+    _, result = train(objective=objective, log=lambda _, figures: told.append(figures), **options)
+    inputs, labels = split_window(first_windows(packed["train"], 4))
+    logits = tiny_model(7)(input_ids=inputs).logits
+    assert result.first("train_loss") == pytest.approx((logits**2).sum().item() / 64)
+    assert told[0]["accuracy"] == (logits.argmax(-1) == labels).sum().item() / 64
 
 
 def test_sophia_sees_labels_of_the_models_own_and_learns_from_the_true_ones(

@@ -17,7 +17,7 @@ from forgeline.packing.dataset import MANIFEST, TokenDataset
 from forgeline.tokenization.adopt import origin_fingerprint
 from forgeline.tokenization.extension import EXTENSION_FILE
 from forgeline.tokenization.loading import load_tokenizer
-from forgeline.training.adapted import adapted, save_whole, whole_model
+from forgeline.training.pretraining.adapted import adapted, save_whole, whole_model
 
 pytestmark = pytest.mark.slow
 

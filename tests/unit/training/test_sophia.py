@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from forgeline.training.loop.head_loss import draw_labels
 from forgeline.training.loop.objective import IGNORED, next_token_loss
 from forgeline.training.loop.optimizers.sophia import Sophia, label_uniforms
+from forgeline.training.pretraining.head_loss import draw_labels
 
 
 def sophia(parameters: list[nn.Parameter], **changed: float) -> Sophia:

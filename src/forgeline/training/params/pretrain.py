@@ -120,7 +120,12 @@ class PretrainParams(Section):
                 f"micro_batch_size {self.micro_batch_size} is not a multiple of num_processes {self.num_processes}: "
                 "each process takes an equal share; change one of them"
             )
-        if self.num_processes > 1 and self.parallel != "ddp" and isinstance(self.optimizer, MuonParams):
+        if self.num_processes > 1 and self.parallel.startswith("zero") and self.final_weights == "best":
+            raise ValueError(f"parallel {self.parallel} keeps no best weights: set final_weights to last, or take fsdp")
+        spread = self.num_processes > 1 and self.parallel != "ddp"
+        if spread and self.peft == "lora":
+            raise ValueError("peft lora is not spread: set parallel to ddp, or peft to none")
+        if spread and isinstance(self.optimizer, MuonParams):
             raise ValueError(
                 f"optimizer muon needs whole matrices, which parallel {self.parallel} cuts: take ddp or another "
                 "optimizer"

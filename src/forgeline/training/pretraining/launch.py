@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+import forgeline
 from forgeline.core.errors import ParamsError
 from forgeline.core.process import RANK_VARIABLE
 from forgeline.model.params import ComputeParams
@@ -44,14 +45,16 @@ def start_processes(module: str, params: PretrainParams) -> None:
                 f"{started}: make them the same"
             )
     elif params.num_processes > 1:
-        os.execv(sys.executable, launch_command(module, params, sys.argv[1:]))
+        source = str(Path(next(iter(forgeline.__path__))).parent)  # of this very code, also in a copy of the repository
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])}
+        os.execve(sys.executable, launch_command(module, params, sys.argv[1:]), environment)
 
 
 def launch_command(module: str, params: PretrainParams, arguments: list[str]) -> list[str]:
     """The command that runs a stage's module in several processes."""
     return [
         sys.executable,
-        *("-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / f"{params.parallel}.yaml")),
+        *("-m", "forgeline.training.pretraining.launcher", "--config_file", str(CONFIGS / f"{params.parallel}.yaml")),
         *("--num_processes", str(params.num_processes), "--main_process_port", "0"),
         *("--module", module, *arguments),
     ]
@@ -66,5 +69,6 @@ def make_accelerator(params: PretrainParams, compute: ComputeParams) -> Accelera
     if plugin is not None:  # it would read this off a data loader, and there is none
         share = params.micro_batch_size // params.num_processes
         plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = share
+        plugin.deepspeed_config["train_batch_size"] = params.micro_batch_size
         plugin.deepspeed_config["gradient_clipping"] = params.max_grad_norm
     return accelerator

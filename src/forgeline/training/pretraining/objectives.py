@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from forgeline.training.loop.batch import Batch
+from forgeline.training.pretraining.batch import Batch
 
 Sums = dict[str, Tensor]
 Objective = Callable[[nn.Module, Batch], tuple[Tensor, int, Sums]]

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -14,6 +14,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.optim import Optimizer
 from transformers import AutoModelForCausalLM
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True, broadcast_from_rank0=True)
 
@@ -25,18 +26,32 @@ def agreed(accelerator: Accelerator, value: bool) -> bool:
     return bool(accelerator.reduce(torch.tensor(float(value), device=accelerator.device)) > 0)
 
 
-def model_state(accelerator: Accelerator, model: nn.Module) -> dict[str, Any]:
-    """All weights on the main process; of weights that every process has whole, simply these."""
-    if not accelerator.is_fsdp2:
-        state: dict[str, Any] = accelerator.unwrap_model(model).state_dict()
-        return state
-    return get_model_state_dict(model, options=_WHOLE)
+def by_deepspeed(accelerator: Accelerator) -> bool:
+    """Whether DeepSpeed spreads the work: it keeps optimizer state to itself."""
+    return bool(accelerator.distributed_type == DistributedType.DEEPSPEED)
+
+
+def model_state(accelerator: Accelerator, network: nn.Module, model: nn.Module) -> dict[str, Any]:
+    """All weights on the main process; of weights that every process has whole, simply these.
+
+    Args:
+        accelerator: What has prepared the network.
+        network: The `LossNetwork` around the model, as prepared: DeepSpeed only gathers what it has wrapped.
+        model: The model itself.
+    """
+    if by_deepspeed(accelerator):
+        gathered = accelerator.get_state_dict(network)
+        return {name.removeprefix("model."): value for name, value in gathered.items()}
+    if accelerator.is_fsdp2:
+        return get_model_state_dict(model, options=_WHOLE)
+    state: dict[str, Any] = model.state_dict()
+    return state
 
 
 def load_model_state(accelerator: Accelerator, model: nn.Module, state: dict[str, Any]) -> None:
     """Takes weights that `model_state` gave; names that are missing keep theirs."""
     if not accelerator.is_fsdp2:
-        accelerator.unwrap_model(model).load_state_dict(state, strict=False)
+        model.load_state_dict(state, strict=False)
     else:
         set_model_state_dict(model, state, options=_WHOLE)
 
@@ -77,13 +92,13 @@ def set_random_state(state: dict[str, torch.Tensor]) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
-def whole_copy(accelerator: Accelerator, model: nn.Module) -> nn.Module:
+def whole_copy(accelerator: Accelerator, network: nn.Module, model: nn.Module) -> nn.Module:
     """The model with all its weights, to be saved: itself, or where weights are spread, a copy on the main process."""
-    plain: nn.Module = accelerator.unwrap_model(model)
-    if not accelerator.is_fsdp2:
-        return plain
-    state = model_state(accelerator, model)
-    copy: nn.Module = AutoModelForCausalLM.from_config(plain.config)
+    if not accelerator.is_fsdp2 and not by_deepspeed(accelerator):
+        return model
+    state = model_state(accelerator, network, model)
+    unset_hf_deepspeed_config()  # else transformers would spread the copy as well
+    copy: nn.Module = AutoModelForCausalLM.from_config(model.config)
     if accelerator.is_main_process:
         copy.load_state_dict(state)
     return copy

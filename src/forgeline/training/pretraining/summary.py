@@ -9,9 +9,9 @@ from torch import nn
 
 from forgeline.packing.dataset import TokenDataset
 from forgeline.training.loop.schedules import Measurement
-from forgeline.training.loop.watch import RECENT_STEPS, rises
 from forgeline.training.params.pretrain import PretrainParams
-from forgeline.training.phases import mixture_figures
+from forgeline.training.pretraining.phases import mixture_figures
+from forgeline.training.pretraining.watch import RECENT_STEPS, rises
 
 HistoryRow = dict[str, float | int | None]
 CHINCHILLA_TOKENS_PER_PARAMETER = 20  # compute-optimal: Hoffmann et al. 2022

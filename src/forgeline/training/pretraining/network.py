@@ -9,9 +9,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from forgeline.training.loop.head_loss import draw_labels, has_plain_head, head_loss
 from forgeline.training.loop.objective import next_token_loss
 from forgeline.training.params.pretrain import PretrainParams
+from forgeline.training.pretraining.head_loss import draw_labels, has_plain_head, head_loss
 
 
 class LossNetwork(nn.Module):

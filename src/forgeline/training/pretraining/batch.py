@@ -11,7 +11,7 @@ from forgeline.packing.dataset import TokenDataset
 from forgeline.training.loop.objective import IGNORED, split_window
 from forgeline.training.loop.optimizers.sophia import label_uniforms
 from forgeline.training.params.pretrain import PretrainParams
-from forgeline.training.phases import reading_order
+from forgeline.training.pretraining.phases import reading_order
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,11 @@ class StepBatches:
     def count(self) -> int:
         """Micro-batches of a step."""
         return self._params.gradient_accumulation_steps
+
+    @property
+    def sequence_length(self) -> int:
+        """Tokens of a window."""
+        return self._train.sequence_length
 
     @property
     def tokens_per_step(self) -> int:
