@@ -115,7 +115,9 @@ def _fast_engine(description: str) -> Any:
     if os.environ.get("FORGELINE_ENCODER") == "tokenizers":
         return None
     content = json.loads(description)
-    if content["model"]["type"] != "BPE" or (content["pre_tokenizer"] or {}).get("type") != "ByteLevel":
+    model, words = content["model"], content["pre_tokenizer"] or {}
+    splits_like_gpt2 = words.get("type") == "ByteLevel" and words["use_regex"] and not words["add_prefix_space"]
+    if model["type"] != "BPE" or not splits_like_gpt2 or content["normalizer"] is not None or model["ignore_merges"]:
         return None
     content["added_tokens"] = []
     return gigatoken.Tokenizer.from_json(json.dumps(content))
