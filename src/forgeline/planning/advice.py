@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from forgeline.planning.corpus import SourceEstimate
 from forgeline.planning.costs import StageCost
+from forgeline.planning.vocabulary import num_entries
 from forgeline.planning.work import Params
 
 MAX_EPOCHS = 4.0  # up to here repeated text is nearly worth new text: Muennighoff et al. 2023
@@ -47,7 +48,7 @@ def find_warnings(
         for name, number in epochs.items()
         if number is not None and number > MAX_EPOCHS
     ]
-    entries = params["tokenizer"]["vocab_size"]
+    entries = num_entries(params["tokenizer"])
     if 0 < num_tokens < entries * MIN_TOKENS_PER_ENTRY and params["pretrain"]["init_from"] is None:
         found.append(
             f"tokenizer.vocab_size {entries:,} is large for {num_tokens:,} tokens of text: an entry occurs "
