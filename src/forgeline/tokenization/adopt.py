@@ -6,6 +6,7 @@ by base models and does not occur in the settings of chat models, whose `bos_tok
 """
 
 import json
+import struct
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from forgeline.tokenization.extension import Extension
 from forgeline.tokenization.fingerprint import tokenizer_fingerprint
 from forgeline.tokenization.params import END_OF_TEXT, END_OF_TURN, PAD, START_OF_TURN, AdoptParams
 
+# What the parsers of transformers stumble over in a file that is not what it says.
+_READING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error)
 # What models call the end of a document, tried in this order.
 _ENDS_OF_DOCUMENT = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>")
 _QWEN2_WORDS = (
@@ -93,7 +96,7 @@ def load_origin_tokenizer(origin: Origin) -> PreTrainedTokenizerFast:
     name = origin.folder if origin.gguf_file is None else origin.folder / origin.gguf_file
     try:
         loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(origin.folder), **origin.arguments)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # whatever its parsers stumble over
+    except _READING_ERRORS as error:
         problem = str(error).partition("\n")[0]
         raise DataError(f"tokenizer.origin: {name} holds no tokenizer ({problem}): choose another") from None
     if not isinstance(loaded, PreTrainedTokenizerFast):

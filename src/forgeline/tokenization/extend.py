@@ -23,7 +23,7 @@ from forgeline.tokenization.sentence_pieces import NEVER, run_trainer
 from forgeline.tokenization.word_list import read_word_list
 
 _CANDIDATES_FOR_ONE = 3  # unigram pieces trained for each that is wanted: the old vocabulary has many of them already
-_PIECE_GAIN = 0.1  # log-probability by which a listed word beats its old pieces
+_WORD_GAIN = 0.1  # log-probability, times the square of their number, by which a listed word beats its pieces
 
 
 def extend_tokenizer(shards: Sequence[Path], params: ExtendParams) -> tuple[PreTrainedTokenizerFast, Extension]:
@@ -150,19 +150,20 @@ def _extend_unigram(
     """Appends pieces with scores to the model; returns the old ids of each."""
     vocabulary: list[list[Any]] = description["model"]["vocab"]
     scores = {piece: float(score) for piece, score in vocabulary}
-    found: dict[str, float] = {}
-    for word in listed[:num_new]:
-        if word not in scores:
-            found[word] = _score_of_parts(adoption.core, word, scores) + _PIECE_GAIN
+    words = [word for word in dict.fromkeys(listed) if word not in scores][:num_new]
     learned = _learned_pieces(counts, _CANDIDATES_FOR_ONE * num_new + len(scores))
-    candidates = {piece: score for piece, score in learned.items() if piece not in scores and piece not in found}
+    candidates = {piece: score for piece, score in learned.items() if piece not in scores and piece not in words}
     frequency = _piece_counts(counts, set(candidates))
+    found: dict[str, float] = {}
     for piece, score in sorted(candidates.items(), key=lambda item: (-item[1], item[0])):
         is_better = frequency[piece] >= min_frequency and score > _score_of_parts(adoption.core, piece, scores)
-        if len(found) < num_new and is_better:
+        if len(words) + len(found) < num_new and is_better:
             found[piece] = score
-    vocabulary += [[piece, score] for piece, score in found.items()]
-    return [list(_ids_of(adoption.original, piece)) for piece in found]
+    description["model"]["vocab"] = vocabulary + [[piece, score] for piece, score in found.items()]
+    with_found = Tokenizer.from_str(json.dumps(description))
+    scored = {word: _score_of_word(with_found, word, scores | found) for word in words}
+    description["model"]["vocab"] = vocabulary + [[piece, score] for piece, score in (scored | found).items()]
+    return [list(_ids_of(adoption.original, piece)) for piece in (*words, *found)]
 
 
 def _learned_pieces(counts: Counter[str], most: int) -> dict[str, float]:
@@ -189,6 +190,11 @@ def _piece_counts(counts: Counter[str], pieces: set[str]) -> Counter[str]:
 def _score_of_parts(core: Tokenizer, piece: str, scores: dict[str, float]) -> float:
     """The log-probability of a piece's best division into old ones."""
     return sum(scores.get(token.value, NEVER) for token in core.model.tokenize(piece))
+
+
+def _score_of_word(core: Tokenizer, word: str, scores: dict[str, float]) -> float:
+    """More than that of any division; the square makes a word beat even the listed words inside of it."""
+    return _score_of_parts(core, word, scores) + _WORD_GAIN * len(core.model.tokenize(word)) ** 2
 
 
 def _ids_of(core: Tokenizer, word: str) -> tuple[int, ...]:
