@@ -27,6 +27,7 @@ def _of_folder(folder: Path) -> int:
 
 
 def _of_gguf(file: Path) -> int:
-    from gguf import GGUFReader  # here: most plans need none
+    from transformers.integrations.gguf.reader import read_gguf_metadata  # here: most plans need none
 
-    return len(GGUFReader(file).fields["tokenizer.ggml.tokens"].data)
+    metadata, _ = read_gguf_metadata(str(file))
+    return int(metadata["tokenizer.ggml.tokens"])  # the list itself is not read, only its length

@@ -195,10 +195,10 @@ def _split_as_gguf_says(core: Tokenizer, file: Path) -> None:
     Raises:
         DataError: The file names a way of splitting that is not known here.
     """
-    from gguf import GGUFReader  # here: no other kind of origin needs it
+    from transformers.integrations.gguf.reader import read_gguf_metadata  # here: no other kind of origin needs it
 
-    fields = GGUFReader(file).fields
-    model, way = (fields[name].contents() if name in fields else None for name in _GGUF_FIELDS)
+    metadata, _ = read_gguf_metadata(str(file))
+    model, way = (metadata.get(field) for field in _GGUF_FIELDS)
     if model != "gpt2":
         return
     if way not in _GGUF_WORDS:

@@ -27,5 +27,6 @@ def test_one_that_is_not_here_is_guessed() -> None:
     assert num_entries({"kind": "adopt", "origin": "owner/name@" + "0" * 40}) == 50_000
 
 
+@pytest.mark.slow
 def test_a_gguf_file_says_how_many_it_has() -> None:
     assert num_entries({"kind": "adopt", "origin": str(smollm2_file())}) == 49_152

@@ -55,7 +55,7 @@ def test_the_use_of_the_vocabulary_is_told_in_shares() -> None:
     usage = tokenizer_figures(METRICS)[2]
     assert [name for _, name in usage.legend] == ["never", "1 to 9 times", "10 times or more"]
     assert "entries of the vocabulary: never 12 %, 1 to 9 times 38 %, 10 times or more 50 %." in usage.chart
-    assert "tokens of the text: never 0 %, 1 to 9 times 10 %, 10 times or more 90 %." in usage.chart
+    assert "tokens of the training text: never 0 %, 1 to 9 times 10 %, 10 times or more 90 %." in usage.chart
 
 
 def test_nothing_is_drawn_before_the_stage_has_run() -> None:

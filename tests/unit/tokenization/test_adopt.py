@@ -27,6 +27,7 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_smollm2_keeps_its_ids_and_gets_the_roles_of_the_pipeline(smollm2: Path) -> None:
     adopted = load_tokenizer(smollm2)
     # Its own settings call <|im_start|> bos_token and <|im_end|> both eos_token and pad_token.
@@ -42,6 +43,7 @@ def test_smollm2_keeps_its_ids_and_gets_the_roles_of_the_pipeline(smollm2: Path)
     assert adopted.encode(text) == adopted.encode(text, add_special_tokens=False)
 
 
+@pytest.mark.slow
 def test_smollm2s_words_are_those_it_was_trained_with(smollm2: Path) -> None:
     adopted = load_tokenizer(smollm2)
     # As llama.cpp divides them: digits first. transformers reads the file as GPT-2's and would join a blank to them.
@@ -53,6 +55,7 @@ def test_smollm2s_words_are_those_it_was_trained_with(smollm2: Path) -> None:
         assert adopted.tokenize(text) == tokens
 
 
+@pytest.mark.slow
 def test_what_was_added_is_told_with_the_ids_it_begins_from(smollm2: Path) -> None:
     extension = read_extension(smollm2)
     assert extension is not None
@@ -62,6 +65,7 @@ def test_what_was_added_is_told_with_the_ids_it_begins_from(smollm2: Path) -> No
     assert original.decode(pieces) == "<|pad|>"
 
 
+@pytest.mark.slow
 def test_smollm2s_chats_read_like_its_own(smollm2: Path) -> None:
     adopted = load_tokenizer(smollm2)
     chat = render_conversation(adopted, CHAT)
@@ -109,9 +113,12 @@ def test_roles_can_be_set(llama2_like: Path) -> None:
         adopt_tokenizer(adopt_params(llama2_like, end_of_document="<|eod|>"))
 
 
-def test_a_template_without_marks_is_explained() -> None:
+def test_a_template_without_marks_is_explained(origins, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(origins["byte_bpe"], tmp_path / "unmarked"))
+    plain = "{% for m in messages %}{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}A:{% endif %}"
+    (folder / "chat_template.jinja").write_text(plain)
     with pytest.raises(ParamsError, match=r"does not mark what the assistant says \(\{% generation %\}\)"):
-        adopt_tokenizer(adopt_params(smollm2_file(), chat_template=None))
+        adopt_tokenizer(adopt_params(folder, chat_template=None))
 
 
 def test_a_tokenizer_without_a_template_is_explained(llama2_like: Path) -> None:

@@ -41,7 +41,15 @@ DOCUMENTS = ["Abnormal hearing.\n\n  A loss of  hearing in 2 ears.", "", "<|endo
 
 @pytest.fixture(
     scope="module",
-    params=["byte_bpe nfkc", "sentencepiece_unigram", "sentencepiece_bpe", "adopted", "llama2", "extended", "smollm2"],
+    params=[
+        "byte_bpe nfkc",
+        "sentencepiece_unigram",
+        "sentencepiece_bpe",
+        "adopted",
+        "llama2",
+        "extended",
+        pytest.param("smollm2", marks=pytest.mark.slow),
+    ],
 )
 def used(request, origins, llama2_like: Path, medical_shards: list[Path], tmp_path_factory) -> PreTrainedTokenizerBase:
     params = {

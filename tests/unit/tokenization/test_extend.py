@@ -23,7 +23,7 @@ KINDS = ["byte_bpe", "sentencepiece_unigram", "sentencepiece_bpe"]
 WORDS = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=9).map(tuple), min_size=1, max_size=12)
 
 
-@pytest.fixture(scope="module", params=[*KINDS, "llama2", "smollm2"])
+@pytest.fixture(scope="module", params=[*KINDS, "llama2", pytest.param("smollm2", marks=pytest.mark.slow)])
 def extended(request, origins, llama2_like: Path, medical_shards: list[Path], tmp_path_factory):
     """An extended tokenizer as saved and loaded, its origin, and what the stage said of it."""
     if request.param == "smollm2":
