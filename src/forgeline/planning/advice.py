@@ -49,7 +49,8 @@ def find_warnings(
         if number is not None and number > MAX_EPOCHS
     ]
     entries = num_entries(params["tokenizer"])
-    if 0 < num_tokens < entries * MIN_TOKENS_PER_ENTRY and params["pretrain"]["init_from"] is None:
+    is_chosen = "vocab_size" in params["tokenizer"]  # else it is the origin's, which cannot be lowered
+    if is_chosen and 0 < num_tokens < entries * MIN_TOKENS_PER_ENTRY and params["pretrain"]["init_from"] is None:
         found.append(
             f"tokenizer.vocab_size {entries:,} is large for {num_tokens:,} tokens of text: an entry occurs "
             f"{num_tokens / entries:.0f} times, too few to learn it well; lower it to "

@@ -1,4 +1,5 @@
 import json
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -6,11 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import byte_bpe_params, shards_of
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from forgeline.core.errors import DataError, ParamsError
 from forgeline.sources.hpo import load_ontology
 from forgeline.tokenization.assembly import read_template, save_tokenizer
 from forgeline.tokenization.byte_bpe import train_byte_bpe
+from forgeline.tokenization.encoding import CorpusEncoder
 from forgeline.tokenization.loading import load_tokenizer
 from forgeline.tokenization.params import SPECIAL_TOKENS
 from forgeline.tokenization.train import make_tokenizer
@@ -123,3 +126,52 @@ def test_merges_and_ids_are_those_of_the_library_on_real_text(tmp_path: Path) ->
     assert [ours.id_to_token(number) for number in range(4)] == list(SPECIAL_TOKENS)
     made = [ours.id_to_token(number) for number in range(260, 3000)]
     assert made == ["".join(pair) for pair in model["merges"]]
+
+
+@pytest.mark.parametrize("split_digits", [False, True])
+def test_additional_special_tokens_come_after_the_four(tmp_path: Path, split_digits: bool) -> None:
+    shards = shards_of(tmp_path, ["abab abab", "abc"])
+    trained = train_byte_bpe(
+        shards, params(264, 1, split_digits=split_digits, additional_special_tokens=["<|tool|>", "<|code|>"])
+    )
+    assert trained.convert_tokens_to_ids([*SPECIAL_TOKENS, "<|tool|>", "<|code|>"]) == [0, 1, 2, 3, 4, 5]
+    assert trained.convert_ids_to_tokens([6, 262, 263]) == ["!", "ab", "abab"]
+    assert trained.encode("a<|tool|>b", add_special_tokens=False) == [70, 4, 71]
+    assert trained.decode([70, 4, 71], skip_special_tokens=True) == "ab"
+
+
+def test_digits_stand_alone_when_asked(tmp_path: Path) -> None:
+    shards = shards_of(tmp_path, ["hearing 2024 2024 2024"] * 3)
+    together, apart = (train_byte_bpe(shards, params(264, 2, split_digits=split)) for split in (False, True))
+    assert together.tokenize(" 2024") == ["Ġ2024"]
+    assert apart.tokenize(" 2024") == ["Ġ", "2", "0", "2", "4"]
+    assert apart.decode(apart.encode(" 2024  7")) == " 2024  7"
+    assert (CorpusEncoder(together).engine, CorpusEncoder(apart).engine) == ("gigatoken", "tokenizers")
+
+
+def test_the_librarys_training_gives_the_merges_of_the_fast_one(medical_texts: list[str], tmp_path: Path) -> None:
+    """Where normalization has nothing to do, both ways of training must agree."""
+    plain = [unicodedata.normalize("NFC", text) for text in medical_texts]
+    shards = shards_of(tmp_path, plain)
+    fast, library = (train_byte_bpe(shards, params(1500, 2, normalization=form)) for form in ("none", "nfc"))
+    first, second = (json.loads(made.backend_tokenizer.to_str())["model"] for made in (fast, library))
+    assert first == second
+
+
+@given(text=st.text(st.sampled_from("aeé\u0301ﬁ½Å\u212b 東") | st.characters(codec="utf-8"), max_size=20))
+def test_text_comes_back_in_the_normal_form_asked_for(folded, text: str) -> None:
+    for form, tokenizer in folded.items():
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        assert tokenizer.decode(ids) == unicodedata.normalize(form.upper(), text)
+        assert CorpusEncoder(tokenizer).normalize(text) == unicodedata.normalize(form.upper(), text)
+
+
+@pytest.fixture(scope="module")
+def folded(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, PreTrainedTokenizerFast]:
+    shards = shards_of(tmp_path_factory.mktemp("texts"), texts)
+    return {form: train_byte_bpe(shards, params(300, 2, normalization=form)) for form in ("nfc", "nfkc")}
+
+
+def test_too_large_a_vocabulary_is_refused_by_the_librarys_training_too(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match=r"only 262 entries occur at least .*set vocab_size to 262 or less"):
+        train_byte_bpe(shards_of(tmp_path, ["abab"]), params(400, 1, split_digits=True))
