@@ -13,8 +13,8 @@ from benchmarks.corpus import open_corpus
 from benchmarks.harness import Comparison, Options, alternate
 from forgeline.core.records import documents_table
 from forgeline.core.shards import ShardWriter, shard_paths
-from forgeline.tokenization.params import SPECIAL_TOKENS, TokenizerParams
-from forgeline.tokenization.train import train_tokenizer
+from forgeline.tokenization.byte_bpe import train_byte_bpe
+from forgeline.tokenization.params import SPECIAL_TOKENS, ByteBpeParams
 
 VOCAB_SIZE = 32_768
 _SHARD_BYTES = 16_000_000
@@ -54,8 +54,16 @@ def _timed(merges: dict[str, list[list[str]]], name: str, train: Callable[[], st
 
 
 def _ours(shards: list[Path]) -> str:
-    params = TokenizerParams(vocab_size=VOCAB_SIZE, min_frequency=2, chat_template="forgeline")
-    return str(train_tokenizer(shards, params).backend_tokenizer.to_str())
+    params = ByteBpeParams(
+        kind="byte_bpe",
+        vocab_size=VOCAB_SIZE,
+        min_frequency=2,
+        normalization="none",
+        split_digits=False,
+        additional_special_tokens=[],
+        chat_template="forgeline",
+    )
+    return str(train_byte_bpe(shards, params).backend_tokenizer.to_str())
 
 
 def _peer(texts: list[str]) -> str:

@@ -14,9 +14,9 @@ from benchmarks.corpus import open_corpus
 from benchmarks.harness import Comparison, Options, alternate
 from forgeline.packing.pack import pack
 from forgeline.packing.params import PackParams
+from forgeline.tokenization.byte_bpe import train_byte_bpe
 from forgeline.tokenization.encoding import CorpusEncoder
-from forgeline.tokenization.params import TokenizerParams
-from forgeline.tokenization.train import train_tokenizer
+from forgeline.tokenization.params import ByteBpeParams
 
 _PEER_SHARE = 10  # the peer packs one of so many shards: it is some twenty times slower
 
@@ -30,8 +30,16 @@ def run(options: Options, num_pairs: int = 3) -> Comparison:
         folder = Path(name)
         shards = write_shards(folder / "documents.parquet", texts)
         sample = shards[: max(1, len(shards) // _PEER_SHARE)]
-        params = TokenizerParams(vocab_size=VOCAB_SIZE, min_frequency=2, chat_template="forgeline")
-        tokenizer = train_tokenizer(shards, params)
+        params = ByteBpeParams(
+            kind="byte_bpe",
+            vocab_size=VOCAB_SIZE,
+            min_frequency=2,
+            normalization="none",
+            split_digits=False,
+            additional_special_tokens=[],
+            chat_template="forgeline",
+        )
+        tokenizer = train_byte_bpe(shards, params)
         ours, peer = alternate(
             lambda: _ours(shards, tokenizer, folder), lambda: _peer(sample, tokenizer, folder), num_pairs
         )

@@ -20,7 +20,7 @@ from forgeline.core.shards import shard_paths
 from forgeline.core.storage import write_json
 from forgeline.model.params import ModelParams
 from forgeline.packing.params import PackParams
-from forgeline.tokenization.params import TokenizerParams
+from forgeline.tokenization.params import ByteBpeParams
 from forgeline.training.params.pretrain import PretrainParams
 from tests.clone import Clone
 
@@ -41,6 +41,20 @@ def shards_of(folder: Path, texts: list[str], source: str = "toy") -> list[Path]
     return shard_paths(folder)
 
 
+def byte_bpe_params(vocab_size: int, min_frequency: int, **changed: Any) -> ByteBpeParams:
+    """Parameters of a plain byte-level BPE; keywords change single ones."""
+    values = {
+        "kind": "byte_bpe",
+        "vocab_size": vocab_size,
+        "min_frequency": min_frequency,
+        "normalization": "none",
+        "split_digits": False,
+        "additional_special_tokens": [],
+        "chat_template": "forgeline",
+    }
+    return ByteBpeParams(**{**values, **changed})
+
+
 @pytest.fixture(scope="session")
 def texts() -> list[str]:
     """A repetitive corpus: a model that learns anything at all gets better at it."""
@@ -54,25 +68,25 @@ def texts() -> list[str]:
 @pytest.fixture(scope="session")
 def byte_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> "PreTrainedTokenizerFast":
     """No merges: after the four special tokens one id per byte, `!` 4, `a` 68, newline 202, space 224."""
-    from forgeline.tokenization.train import train_tokenizer
+    from forgeline.tokenization.byte_bpe import train_byte_bpe
 
-    params = TokenizerParams(vocab_size=260, min_frequency=1, chat_template="forgeline")
-    return train_tokenizer(shards_of(tmp_path_factory.mktemp("x"), ["x"]), params)
+    params = byte_bpe_params(260, 1)
+    return train_byte_bpe(shards_of(tmp_path_factory.mktemp("x"), ["x"]), params)
 
 
 @pytest.fixture(scope="session")
 def tokenizer(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> "PreTrainedTokenizerFast":
     """A tokenizer with some merges."""
-    from forgeline.tokenization.train import train_tokenizer
+    from forgeline.tokenization.byte_bpe import train_byte_bpe
 
-    params = TokenizerParams(vocab_size=300, min_frequency=2, chat_template="forgeline")
-    return train_tokenizer(shards_of(tmp_path_factory.mktemp("texts"), texts), params)
+    params = byte_bpe_params(300, 2)
+    return train_byte_bpe(shards_of(tmp_path_factory.mktemp("texts"), texts), params)
 
 
 @pytest.fixture(scope="session")
 def tokenizer_folder(tokenizer: "PreTrainedTokenizerFast", tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tokenizer as the stage saves it; read only."""
-    from forgeline.tokenization.train import save_tokenizer
+    from forgeline.tokenization.assembly import save_tokenizer
 
     folder = tmp_path_factory.mktemp("tokenizer")
     save_tokenizer(tokenizer, folder)

@@ -25,7 +25,8 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-SectionT = TypeVar("SectionT", bound=Section)
+# A section, or a `RootModel` over sections of several kinds.
+SectionT = TypeVar("SectionT", bound=BaseModel)
 
 
 def read_yaml(path: Path) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from forgeline.planning.corpus import SourceEstimate
 from forgeline.planning.costs import StageCost
+from forgeline.planning.vocabulary import num_entries
 from forgeline.planning.work import Params
 
 MAX_EPOCHS = 4.0  # up to here repeated text is nearly worth new text: Muennighoff et al. 2023
@@ -47,8 +48,9 @@ def find_warnings(
         for name, number in epochs.items()
         if number is not None and number > MAX_EPOCHS
     ]
-    entries = params["tokenizer"]["vocab_size"]
-    if 0 < num_tokens < entries * MIN_TOKENS_PER_ENTRY and params["pretrain"]["init_from"] is None:
+    entries = num_entries(params["tokenizer"])
+    is_chosen = "vocab_size" in params["tokenizer"]  # else it is the origin's, which cannot be lowered
+    if is_chosen and 0 < num_tokens < entries * MIN_TOKENS_PER_ENTRY and params["pretrain"]["init_from"] is None:
         found.append(
             f"tokenizer.vocab_size {entries:,} is large for {num_tokens:,} tokens of text: an entry occurs "
             f"{num_tokens / entries:.0f} times, too few to learn it well; lower it to "

@@ -11,6 +11,7 @@ from typing import Any
 
 from forgeline.core.durations import Duration
 from forgeline.core.pipeline import PipelineStage
+from forgeline.planning.vocabulary import num_entries
 from forgeline.planning.work import Params, num_weights, operations
 from forgeline.runner.tasks import num_workers
 
@@ -154,7 +155,7 @@ def _activations(stage: PipelineStage, params: Params, kind: Typical) -> float:
     model = params["model"]
     layer = 10 * model["hidden_size"] + 3 * model["intermediate_size"]
     kept = model["num_hidden_layers"] * layer if stage.name in ("pretrain", "sft", "reward", "align") else 0
-    return float(tokens * _WEIGHT_BYTES * (kept + kind.copies_of_logits * params["tokenizer"]["vocab_size"]))
+    return float(tokens * _WEIGHT_BYTES * (kept + kind.copies_of_logits * num_entries(params["tokenizer"])))
 
 
 def _tokens_of_a_pass(stage: PipelineStage, params: Params) -> int:

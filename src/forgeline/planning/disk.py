@@ -9,6 +9,7 @@ from forgeline.core.pipeline import PipelineStage
 from forgeline.model.params import ModelParams
 from forgeline.planning.costs import Volume
 from forgeline.planning.model_size import num_adapter_parameters, num_linear_parameters
+from forgeline.planning.vocabulary import num_entries
 from forgeline.planning.work import Params
 
 _PARQUET = 0.35  # of the text's bytes: zstd over prose and lists
@@ -31,7 +32,7 @@ def output_bytes(
         num_weights: Of the model.
         num_tokens: Of the training and validation splits.
     """
-    tokenizer = _TOKENIZER_ENTRY_BYTES * params["tokenizer"]["vocab_size"]
+    tokenizer = _TOKENIZER_ENTRY_BYTES * num_entries(params["tokenizer"])
     weights = _FLOAT32 * num_weights + tokenizer
     sizes = {
         "tokenizer": float(tokenizer),

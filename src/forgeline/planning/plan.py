@@ -21,6 +21,7 @@ from forgeline.planning.costs import StageCost, Volume, stage_costs
 from forgeline.planning.disk import copies_kept, output_bytes
 from forgeline.planning.gguf_size import num_parameters_of_gguf
 from forgeline.planning.model_size import num_parameters_of_folder
+from forgeline.planning.vocabulary import num_entries
 from forgeline.planning.work import Params, num_weights, pretraining_tokens
 from forgeline.sources.fetch_params import FetchParams
 from forgeline.sources.hpo_split import HpoParams
@@ -145,7 +146,7 @@ def _bytes_per_token(root: Path, params: Params) -> tuple[float, str]:
     """Of the tokenizer, if one with that vocabulary was made before; else the guess in params.yaml."""
     try:
         measured = read_json(root / "metrics" / "tokenizer.json")
-        if measured["vocab_size"] == params["tokenizer"]["vocab_size"]:
+        if measured["vocab_size"] == num_entries(params["tokenizer"]):
             return float(measured["bytes_per_token"]), "measured by the last run of stage tokenizer"
     except (DataError, KeyError, TypeError):
         pass

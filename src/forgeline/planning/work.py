@@ -9,6 +9,7 @@ from typing import Any
 
 from forgeline.model.params import ModelParams
 from forgeline.planning.model_size import num_parameters
+from forgeline.planning.vocabulary import num_entries
 
 Params = Mapping[str, Any]  # all of params.yaml
 
@@ -27,7 +28,7 @@ def operations(address: str, params: Params, num_weights: int) -> float:
 
 def num_weights(params: Params) -> int:
     """Weights of the model that params.yaml describes."""
-    return num_parameters(ModelParams.model_validate(params["model"]), params["tokenizer"]["vocab_size"])
+    return num_parameters(ModelParams.model_validate(params["model"]), num_entries(params["tokenizer"]))
 
 
 def pretraining_tokens(params: Params) -> int:

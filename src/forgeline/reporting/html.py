@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from forgeline.core.pipeline import PipelineStage
-from forgeline.reporting.corpus import drop_funnel, source_funnels, source_mix, trained_mix
+from forgeline.reporting.corpus import drop_funnel, metrics_of, source_funnels, source_mix, trained_mix
 from forgeline.reporting.corpus_charts import funnel_chart, mix_chart, source_styles
 from forgeline.reporting.generations import Question
 from forgeline.reporting.graph import pipeline_graph
@@ -20,6 +20,7 @@ from forgeline.reporting.lineage import code_revision, locked_params
 from forgeline.reporting.plots import Dot, interval_bar, interval_chart, scatter_chart
 from forgeline.reporting.sections import figures, training_curves
 from forgeline.reporting.terminal import arrow
+from forgeline.reporting.tokenizer_charts import Figure, tokenizer_figures
 
 NUM_COLOURS = 8  # s1 … s8 in report.css
 _SPECIAL_TOKEN = re.compile(r"&lt;\|[^|]{1,40}\|&gt;")
@@ -78,7 +79,8 @@ def render_report(
         ),
         funnels=_funnels(metrics_folder, stages),
         mixes=_mixes(metrics_folder, stages),
-        text_figures={name: found[name] for name in ("tokenizer", "pack", "baseline") if name in found},
+        tokenizer_figures=_tokenizer_figures(metrics_folder, stages),
+        text_figures=_figures_of_text(found),
         questions=questions,
         tasks=list(dict.fromkeys(question.task for question in questions)),
         graph=Markup(pipeline_graph(stages)),
@@ -176,6 +178,21 @@ def _mixes(metrics_folder: Path, stages: Sequence[PipelineStage]) -> list[tuple[
     )
     legend = [(style, name) for name, style in styles.items()]
     return [(title, Markup(mix_chart(title, rows, styles, unit)), legend) for title, rows, unit in charts if rows]
+
+
+def _tokenizer_figures(metrics_folder: Path, stages: Sequence[PipelineStage]) -> list[Figure]:
+    """Pictures of the tokenizer stage, as far as it has run."""
+    found = [metrics_of(metrics_folder, stage) for stage in stages if stage.name == "tokenizer"]
+    return [replace(figure, chart=Markup(figure.chart)) for metrics in found for figure in tokenizer_figures(metrics)]
+
+
+def _figures_of_text(found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Figures of the stages between the corpus and the model, but for those that a picture shows."""
+    return {
+        name: {key: value for key, value in found[name].items() if not key.startswith(("sources.", "usage"))}
+        for name in ("tokenizer", "pack", "baseline")
+        if name in found
+    }
 
 
 def _dot(row: Row, key: str, x: float, colours: Mapping[str, str]) -> Dot:

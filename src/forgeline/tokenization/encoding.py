@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from forgeline.core.errors import DataError
+from forgeline.tokenization.domain_words import BLANK
 
 _SAMPLED_DOCUMENTS = 16  # of every shard, held against the library
 _LIBRARY_BATCH = 1_000
@@ -33,12 +34,25 @@ class TokenIds:
     starts: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class RoundTrip:
+    """How many texts decoding does not give back as they were normalized, and how many normalization changed."""
+
+    num_failures: int
+    num_normalized: int
+
+    def __add__(self, other: "RoundTrip") -> "RoundTrip":
+        """The sums."""
+        return RoundTrip(self.num_failures + other.num_failures, self.num_normalized + other.num_normalized)
+
+
 class CorpusEncoder:
     """Encodes documents without adding anything. Text that spells a special token is text, not that token.
 
     Attributes:
         vocab_size: Entries of the tokenizer, special tokens included.
         end_of_document: The id that goes between documents.
+        unknown: The id of text that the vocabulary cannot express, or -1 when there is none.
         engine: Which library encodes: `gigatoken` or `tokenizers`.
     """
 
@@ -47,8 +61,13 @@ class CorpusEncoder:
         description: str = tokenizer.backend_tokenizer.to_str()
         self.vocab_size = len(tokenizer)
         self.end_of_document = int(tokenizer.bos_token_id)
+        self.unknown = -1 if tokenizer.unk_token_id is None else int(tokenizer.unk_token_id)
         self._library = Tokenizer.from_str(description)
         self._library.encode_special_tokens = True
+        normalizer = self._library.normalizer
+        # Models of SentencePiece's manner write spaces as BLANK, some with one more before the text.
+        self._writes_blanks = any(entry.startswith(BLANK) for entry in self._library.get_vocab())
+        self._prefix = " " if normalizer and normalizer.normalize_str("a").startswith(BLANK) else ""
         self._fast = _fast_engine(description)
         self.engine = "tokenizers" if self._fast is None else "gigatoken"
 
@@ -66,11 +85,26 @@ class CorpusEncoder:
         self._check(column, found, range(0, len(column), step))
         return found
 
-    def num_round_trip_failures(self, texts: pa.ChunkedArray, encoded: TokenIds) -> int:
-        """How many of the encoded texts decoding does not give back exactly."""
+    def round_trip(self, texts: pa.ChunkedArray, encoded: TokenIds) -> RoundTrip:
+        """Decodes encoded texts and compares with them, as they are after the tokenizer's own normalization."""
         rows = [encoded.ids[start:end].tolist() for start, end in pairwise(encoded.starts)]
         decoded = self._library.decode_batch(rows, skip_special_tokens=False)
-        return sum(text != back for text, back in zip(texts.to_pylist(), decoded, strict=True))
+        num_failures = num_normalized = 0
+        for text, back in zip(texts.to_pylist(), decoded, strict=True):
+            normalized = self.normalize(text)
+            num_failures += back != normalized
+            num_normalized += text != normalized
+        return RoundTrip(num_failures, num_normalized)
+
+    def normalize(self, text: str) -> str:
+        """What decoding is to give back for a text; the text itself when the tokenizer changes nothing."""
+        normalizer = self._library.normalizer
+        if normalizer is None:
+            return text
+        normalized: str = normalizer.normalize_str(text)
+        if not self._writes_blanks:
+            return normalized
+        return normalized.replace(BLANK, " ").removeprefix(self._prefix)
 
     def count(self, token: int, texts: pa.ChunkedArray) -> int:
         """How often a token occurs in the encoded texts."""
@@ -115,7 +149,9 @@ def _fast_engine(description: str) -> Any:
     if os.environ.get("FORGELINE_ENCODER") == "tokenizers":
         return None
     content = json.loads(description)
-    if content["model"]["type"] != "BPE" or (content["pre_tokenizer"] or {}).get("type") != "ByteLevel":
+    model, words = content["model"], content["pre_tokenizer"] or {}
+    splits_like_gpt2 = words.get("type") == "ByteLevel" and words["use_regex"] and not words["add_prefix_space"]
+    if model["type"] != "BPE" or not splits_like_gpt2 or content["normalizer"] is not None or model["ignore_merges"]:
         return None
     content["added_tokens"] = []
     return gigatoken.Tokenizer.from_json(json.dumps(content))

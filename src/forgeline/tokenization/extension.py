@@ -1,22 +1,22 @@
-"""What extending an adopted vocabulary added: the model's embeddings have to follow."""
+"""What an adopted or extended tokenizer added to its origin's, in a file beside it, for the embeddings of new ids."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from forgeline.core.errors import DataError
-from forgeline.core.storage import read_json
+from forgeline.core.storage import read_json, write_json
 
 EXTENSION_FILE = "extension.json"
 
 
 @dataclass(frozen=True)
 class Extension:
-    """New ids behind those of an origin's tokenizer.
+    """Entries that follow the origin's own.
 
     Attributes:
-        origin: Fingerprint of the origin's own tokenizer.
-        base_vocab_size: Its number of ids, and so the first new id.
-        pieces: For new id `base_vocab_size + i`, the ids that the origin's tokenizer writes the same text with.
+        origin: Fingerprint of the origin's tokenizer.
+        base_vocab_size: Entries of that tokenizer, and the first new id.
+        pieces: For each new id the origin's ids of the same text. The mean of their embeddings is where its own starts.
     """
 
     origin: str
@@ -24,8 +24,13 @@ class Extension:
     pieces: list[list[int]]
 
 
+def write_extension(folder: Path, extension: Extension) -> None:
+    """Writes extension.json."""
+    write_json(folder / EXTENSION_FILE, asdict(extension))
+
+
 def read_extension(folder: Path) -> Extension | None:
-    """What stands in a tokenizer folder, or None if its tokenizer was not made from another one.
+    """What `folder`/extension.json says, or None where there is none: the tokenizer has no origin.
 
     Raises:
         DataError: The file is damaged.
@@ -33,8 +38,11 @@ def read_extension(folder: Path) -> Extension | None:
     file = folder / EXTENSION_FILE
     if not file.is_file():
         return None
-    values = read_json(file)
+    content = read_json(file)
     try:
-        return Extension(values["origin"], values["base_vocab_size"], values["pieces"])
-    except (KeyError, TypeError):
-        raise DataError(f"{file} is damaged: delete the folder and run `dvc repro`") from None
+        found = Extension(str(content["origin"]), int(content["base_vocab_size"]), list(content["pieces"]))
+        if all(found.pieces) and all(0 <= old < found.base_vocab_size for piece in found.pieces for old in piece):
+            return found
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise DataError(f"{file} does not describe an extension: run `dvc repro` to make the tokenizer again")

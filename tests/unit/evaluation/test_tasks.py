@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from tests.conftest import shards_of
+from tests.conftest import byte_bpe_params, shards_of
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from forgeline.core.errors import DataError, ParamsError
@@ -17,9 +17,8 @@ from forgeline.evaluation.likelihood import Span, span_logps
 from forgeline.evaluation.params import EvaluateParams, ScoringParams
 from forgeline.evaluation.tasks.base import HeldOut, NgramBaseline, Subject, answer_span
 from forgeline.evaluation.tasks.choices import choose
+from forgeline.tokenization.byte_bpe import train_byte_bpe
 from forgeline.tokenization.chat import render_conversation, render_prompt
-from forgeline.tokenization.params import TokenizerParams
-from forgeline.tokenization.train import train_tokenizer
 
 TEXTS = ["Seizures are events of the nervous system.", "A cleft palate is an opening.", "Yes. No. boxed answers."]
 SCORING = {
@@ -35,8 +34,8 @@ SCORING = {
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
-    params = TokenizerParams(vocab_size=280, min_frequency=2, chat_template="forgeline")
-    return train_tokenizer(shards_of(tmp_path_factory.mktemp("texts"), TEXTS * 3), params)
+    params = byte_bpe_params(280, 2)
+    return train_byte_bpe(shards_of(tmp_path_factory.mktemp("texts"), TEXTS * 3), params)
 
 
 @pytest.fixture(scope="module")

@@ -130,8 +130,8 @@ class TestLearning:
 
 
 def test_an_objective_of_ones_own_is_minimized_and_its_sums_are_told_per_token(train, tiny_model, packed) -> None:
-    def objective(model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, int, dict[str, torch.Tensor]]:
-        logits = model(**batch.inputs, use_cache=False).logits
+    def objective(network: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, int, dict[str, torch.Tensor]]:
+        logits = network(None, **batch.inputs)
         hits = (logits.argmax(-1) == batch.labels).sum()
         return (logits**2).sum(), batch.num_supervised, {"accuracy": hits}
 

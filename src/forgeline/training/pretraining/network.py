@@ -28,18 +28,20 @@ class LossNetwork(nn.Module):
         self.model = model
         self._is_blockwise = has_plain_head(model)
 
-    def forward(self, labels: Tensor, uniforms: Tensor | None = None, **inputs: Tensor) -> Tensor:
-        """The loss in nats, summed over supervised tokens.
+    def forward(self, labels: Tensor | None, uniforms: Tensor | None = None, **inputs: Tensor) -> Tensor:
+        """The loss in nats, summed over supervised tokens; without labels the logits, for objectives of one's own.
 
         Args:
-            labels: (batch, time), already shifted; -100 is not supervised.
+            labels: (batch, time), already shifted; -100 is not supervised. None asks for the logits.
             uniforms: (batch, time): takes labels drawn from the model's own distribution instead (`draw_labels`).
             inputs: What the model takes: `input_ids` (batch, time) and maybe `position_ids`.
         """
-        if self._is_blockwise:
+        if labels is not None and self._is_blockwise:
             hidden = self.model.base_model(**inputs, use_cache=False)[0]
             return head_loss(hidden, self.model.get_output_embeddings().weight, labels, uniforms)
-        logits = self.model(**inputs, use_cache=False).logits
+        logits: Tensor = self.model(**inputs, use_cache=False).logits
+        if labels is None:
+            return logits
         if uniforms is not None:
             labels = draw_labels(logits, labels, uniforms)
         return next_token_loss(logits, labels)[0]

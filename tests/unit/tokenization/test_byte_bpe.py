@@ -1,25 +1,24 @@
 import json
-import os
-import subprocess
-import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.conftest import shards_of
+from tests.conftest import byte_bpe_params, shards_of
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from forgeline.core.errors import DataError, ParamsError
-from forgeline.core.storage import sha256_path
 from forgeline.sources.hpo import load_ontology
+from forgeline.tokenization.assembly import read_template, save_tokenizer
+from forgeline.tokenization.byte_bpe import train_byte_bpe
+from forgeline.tokenization.encoding import CorpusEncoder
 from forgeline.tokenization.loading import load_tokenizer
-from forgeline.tokenization.params import SPECIAL_TOKENS, TokenizerParams
-from forgeline.tokenization.train import read_template, save_tokenizer, train_tokenizer
+from forgeline.tokenization.params import SPECIAL_TOKENS
+from forgeline.tokenization.train import make_tokenizer
 
-
-def params(vocab_size: int = 260, min_frequency: int = 1, chat_template: str = "forgeline") -> TokenizerParams:
-    return TokenizerParams(vocab_size=vocab_size, min_frequency=min_frequency, chat_template=chat_template)
+params = byte_bpe_params
 
 
 def test_the_special_tokens_have_the_first_ids_and_bytes_follow_by_code_point(byte_tokenizer) -> None:
@@ -31,7 +30,7 @@ def test_the_special_tokens_have_the_first_ids_and_bytes_follow_by_code_point(by
 
 
 def test_merges_are_the_most_frequent_pairs(tmp_path: Path) -> None:
-    trained = train_tokenizer(shards_of(tmp_path, ["abab abab", "abc"]), params(262))
+    trained = train_byte_bpe(shards_of(tmp_path, ["abab abab", "abc"]), params(262, 1))
     # (a, b) occurs five times; then (ab, ab) twice, a tie broken towards the pair of lower ids over (Ġ, abab).
     assert trained.convert_ids_to_tokens([260, 261]) == ["ab", "abab"]
     assert trained.encode("ababc", add_special_tokens=False) == [261, 70]
@@ -52,21 +51,21 @@ def test_special_tokens_and_odd_spaces_come_back(tokenizer, pieces: list[str]) -
 
 def test_a_vocabulary_the_text_does_not_support_is_refused_with_both_numbers(tmp_path: Path) -> None:
     with pytest.raises(ParamsError) as caught:
-        train_tokenizer(shards_of(tmp_path, ["abab"]), params(400))
+        train_byte_bpe(shards_of(tmp_path, ["abab"]), params(400, 1))
     assert str(caught.value) == (  # 260, ab, abab
         "params.yaml: tokenizer.vocab_size 400 is more than the text supports: only 262 entries occur at least "
         "tokenizer.min_frequency 1 times; set vocab_size to 262 or less, or add text"
     )
-    assert len(train_tokenizer(shards_of(tmp_path, ["abab"]), params(262))) == 262
+    assert len(train_byte_bpe(shards_of(tmp_path, ["abab"]), params(262, 1))) == 262
 
 
 def test_no_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no training documents"):
-        train_tokenizer(shards_of(tmp_path, []), params())
+        make_tokenizer(shards_of(tmp_path, []), params(260, 1))
 
 
 def test_training_twice_gives_the_same_bytes(texts: list[str], tokenizer_folder: Path, tmp_path: Path) -> None:
-    save_tokenizer(train_tokenizer(shards_of(tmp_path / "texts", texts), params(300, 2)), tmp_path / "tokenizer")
+    save_tokenizer(train_byte_bpe(shards_of(tmp_path / "texts", texts), params(300, 2)), tmp_path / "tokenizer")
 
     def content(folder: Path) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -98,8 +97,8 @@ def test_an_unknown_template_lists_the_known() -> None:
 def test_merges_must_be_frequent_enough(tmp_path: Path, min_frequency: int, supported: int) -> None:
     shards = shards_of(tmp_path, ["abab abab", "abc"])  # ab five times, abab twice, Ġabab, abc once
     with pytest.raises(ParamsError, match=f"only {supported} entries occur at least .*min_frequency {min_frequency}"):
-        train_tokenizer(shards, params(300, min_frequency))
-    assert len(train_tokenizer(shards, params(supported, min_frequency))) == supported
+        train_byte_bpe(shards, params(300, min_frequency))
+    assert len(train_byte_bpe(shards, params(supported, min_frequency))) == supported
 
 
 def library_merges(texts: list[str], vocab_size: int) -> list[list[str]]:
@@ -121,7 +120,7 @@ def test_merges_and_ids_are_those_of_the_library_on_real_text(tmp_path: Path) ->
     ontology = load_ontology(Path("src/forgeline/sources/hpo.json"))
     real = [f"{term.name}\n\n{term.definition}" for term in ontology.terms.values() if term.definition][:4000]
     real += ["def f(x):\n\treturn x  # ünï\r\n", "東京タワー 東京タワー", "\u2028\u00a0 \U0001f9ec" * 3]
-    ours = train_tokenizer(shards_of(tmp_path, real), params(3000, 2)).backend_tokenizer
+    ours = train_byte_bpe(shards_of(tmp_path, real), params(3000, 2)).backend_tokenizer
     model = json.loads(ours.to_str())["model"]
     assert model["merges"] == library_merges(real, 3000)
     assert [ours.id_to_token(number) for number in range(4)] == list(SPECIAL_TOKENS)
@@ -129,17 +128,50 @@ def test_merges_and_ids_are_those_of_the_library_on_real_text(tmp_path: Path) ->
     assert made == ["".join(pair) for pair in model["merges"]]
 
 
-def test_the_number_of_threads_does_not_matter(tmp_path: Path, texts: list[str]) -> None:
-    shards_of(tmp_path / "texts", texts)
-    code = (
-        "from pathlib import Path; from forgeline.core.shards import shard_paths;"
-        "from forgeline.tokenization.params import TokenizerParams; from forgeline.tokenization.train import *;"
-        "save_tokenizer(train_tokenizer(shard_paths(Path('texts')), TokenizerParams(vocab_size=300, min_frequency=2,"
-        " chat_template='forgeline')), Path('trained'))"
+@pytest.mark.parametrize("split_digits", [False, True])
+def test_additional_special_tokens_come_after_the_four(tmp_path: Path, split_digits: bool) -> None:
+    shards = shards_of(tmp_path, ["abab abab", "abc"])
+    trained = train_byte_bpe(
+        shards, params(264, 1, split_digits=split_digits, additional_special_tokens=["<|tool|>", "<|code|>"])
     )
-    hashes = set()
-    for threads in ("1", "2", "4"):
-        environment = {**os.environ, "RAYON_NUM_THREADS": threads, "PYTHONPATH": str(Path("src").resolve())}
-        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
-        hashes.add(sha256_path(tmp_path / "trained"))
-    assert len(hashes) == 1
+    assert trained.convert_tokens_to_ids([*SPECIAL_TOKENS, "<|tool|>", "<|code|>"]) == [0, 1, 2, 3, 4, 5]
+    assert trained.convert_ids_to_tokens([6, 262, 263]) == ["!", "ab", "abab"]
+    assert trained.encode("a<|tool|>b", add_special_tokens=False) == [70, 4, 71]
+    assert trained.decode([70, 4, 71], skip_special_tokens=True) == "ab"
+
+
+def test_digits_stand_alone_when_asked(tmp_path: Path) -> None:
+    shards = shards_of(tmp_path, ["hearing 2024 2024 2024"] * 3)
+    together, apart = (train_byte_bpe(shards, params(264, 2, split_digits=split)) for split in (False, True))
+    assert together.tokenize(" 2024") == ["Ġ2024"]
+    assert apart.tokenize(" 2024") == ["Ġ", "2", "0", "2", "4"]
+    assert apart.decode(apart.encode(" 2024  7")) == " 2024  7"
+    assert (CorpusEncoder(together).engine, CorpusEncoder(apart).engine) == ("gigatoken", "tokenizers")
+
+
+def test_the_librarys_training_gives_the_merges_of_the_fast_one(medical_texts: list[str], tmp_path: Path) -> None:
+    """Where normalization has nothing to do, both ways of training must agree."""
+    plain = [unicodedata.normalize("NFC", text) for text in medical_texts]
+    shards = shards_of(tmp_path, plain)
+    fast, library = (train_byte_bpe(shards, params(1500, 2, normalization=form)) for form in ("none", "nfc"))
+    first, second = (json.loads(made.backend_tokenizer.to_str())["model"] for made in (fast, library))
+    assert first == second
+
+
+@given(text=st.text(st.sampled_from("aeé\u0301ﬁ½Å\u212b 東") | st.characters(codec="utf-8"), max_size=20))
+def test_text_comes_back_in_the_normal_form_asked_for(folded, text: str) -> None:
+    for form, tokenizer in folded.items():
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        assert tokenizer.decode(ids) == unicodedata.normalize(form.upper(), text)
+        assert CorpusEncoder(tokenizer).normalize(text) == unicodedata.normalize(form.upper(), text)
+
+
+@pytest.fixture(scope="module")
+def folded(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, PreTrainedTokenizerFast]:
+    shards = shards_of(tmp_path_factory.mktemp("texts"), texts)
+    return {form: train_byte_bpe(shards, params(300, 2, normalization=form)) for form in ("nfc", "nfkc")}
+
+
+def test_too_large_a_vocabulary_is_refused_by_the_librarys_training_too(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match=r"only 262 entries occur at least .*set vocab_size to 262 or less"):
+        train_byte_bpe(shards_of(tmp_path, ["abab"]), params(400, 1, split_digits=True))
