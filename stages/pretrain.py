@@ -30,7 +30,7 @@ def main(packed: Path, tokenizer: Path, model: Path, history: Path, metrics: Pat
         train, validation = TokenDataset(packed, "train"), TokenDataset(packed, "validation")
         fingerprint = tokenizer_fingerprint(tokenizer)
         require_fingerprint(train.tokenizer, str(packed), fingerprint, str(tokenizer))
-        network = initial_model(params.init_from, architecture, encoder, tokenizer)
+        network = initial_model(params.init_from, architecture.root, encoder, tokenizer)
         accelerator = Accelerator(mixed_precision="bf16" if compute.precision == "bf16" else "no")
         with LiveRun(run.address, run.params, run.fingerprint()) as live:
             result = pretrain(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from forgeline.core.errors import ParamsError
 from forgeline.core.params import PARAMS_FILE, Section, plain, read_yaml, validate
 from forgeline.evaluation.benchmark_params import BenchmarkParams
@@ -34,7 +36,7 @@ from forgeline.training.params.pretrain import PretrainParams
 from forgeline.training.params.reward import RewardParams
 from forgeline.training.params.sft import SftParams
 
-SECTIONS: dict[str, type[Section]] = {
+SECTIONS: dict[str, type[BaseModel]] = {
     "compute": ComputeParams,
     "hpo": HpoParams,
     "ingest": SourcesParams,
@@ -98,8 +100,8 @@ def check(path: Path = PARAMS_FILE) -> int:
     return len(values)
 
 
-def _expected(values: dict[str, Any]) -> dict[str, type[Section]]:
-    expected = dict(SECTIONS)
+def _expected(values: dict[str, Any]) -> dict[str, type[BaseModel]]:
+    expected: dict[str, type[BaseModel]] = dict(SECTIONS)
     for name, model in COLLECTIONS.items():
         expected |= {f"{name}.{key}": model for key in _mapping(values, name)}
     return expected
@@ -147,7 +149,7 @@ def _mapping(values: dict[str, Any], name: str) -> dict[str, Any]:
     return section if isinstance(section, dict) else {}
 
 
-def _problems_of(document: _Document, section: str, model: type[Section]) -> list[str]:
+def _problems_of(document: _Document, section: str, model: type[BaseModel]) -> list[str]:
     node: Any = document.values
     for part in section.split("."):
         if not isinstance(node, dict) or part not in node:

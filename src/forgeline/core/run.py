@@ -27,9 +27,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
+from pydantic import BaseModel
+
 from forgeline.core.durations import note_duration
 from forgeline.core.errors import DataError, ForgelineError, StopRequested, describe_os_error, write_failure
-from forgeline.core.params import PARAMS_FILE, Section, plain, read_yaml
+from forgeline.core.params import PARAMS_FILE, plain, read_yaml
 from forgeline.core.pipeline import find_stage
 from forgeline.core.process import STOPPED, raise_on_stop_signals
 from forgeline.core.progress import announce_stage
@@ -63,7 +65,7 @@ class StageRun:
     stage leaves the previous outputs or none. The metrics file is one of them.
     """
 
-    def __init__(self, address: str, params: Mapping[str, Section], metrics: Path) -> None:
+    def __init__(self, address: str, params: Mapping[str, BaseModel], metrics: Path) -> None:
         """Names the run.
 
         Args:

@@ -27,7 +27,7 @@ def operations(address: str, params: Params, num_weights: int) -> float:
 
 def num_weights(params: Params) -> int:
     """Weights of the model that params.yaml describes."""
-    return num_parameters(ModelParams.model_validate(params["model"]), params["tokenizer"]["vocab_size"])
+    return num_parameters(ModelParams.model_validate(params["model"]).root, params["tokenizer"]["vocab_size"])
 
 
 def pretraining_tokens(params: Params) -> int:

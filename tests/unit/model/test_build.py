@@ -7,13 +7,13 @@ from forgeline.core.errors import DataError, FingerprintError
 from forgeline.model.build import build_model, initial_model
 from forgeline.model.compute import autocast, set_up
 from forgeline.model.loading import save_model_files
-from forgeline.model.params import ComputeParams, ModelParams
+from forgeline.model.params import ComputeParams, LlamaParams
 
 FP32 = ComputeParams(num_threads=1, precision="fp32")
 BF16 = ComputeParams(num_threads=1, precision="bf16")
 
 
-def num_parameters(params: ModelParams, vocab_size: int) -> int:
+def num_parameters(params: LlamaParams, vocab_size: int) -> int:
     """A Llama's parameters, counted from its definition."""
     head = params.hidden_size // params.num_attention_heads
     queries_and_output = 2 * params.hidden_size * params.hidden_size
@@ -28,34 +28,38 @@ def num_parameters(params: ModelParams, vocab_size: int) -> int:
 @pytest.mark.parametrize(
     "changed", [{}, {"tie_word_embeddings": False}, {"num_key_value_heads": 2}, {"num_hidden_layers": 1}]
 )
-def test_the_parameter_count_is_the_formulas(tiny_architecture: ModelParams, tokenizer, changed: dict) -> None:
+def test_the_parameter_count_is_the_formulas(tiny_architecture: LlamaParams, tokenizer, changed: dict) -> None:
     params = tiny_architecture.model_copy(update=changed)
     model = build_model(params, tokenizer)
     assert sum(parameter.numel() for parameter in model.parameters()) == num_parameters(params, 300)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
-def test_every_parameter_of_the_section_reaches_the_model(tiny_architecture: ModelParams, tokenizer) -> None:
+def test_every_parameter_of_the_section_reaches_the_model(tiny_architecture: LlamaParams, tokenizer) -> None:
     config = build_model(tiny_architecture, tokenizer).config
-    written = {key: getattr(config, key) for key in ModelParams.model_fields if key != "rope_theta"}
-    assert {**written, "rope_theta": config.rope_parameters["rope_theta"]} == tiny_architecture.model_dump()
+    written = {key: getattr(config, key) for key in LlamaParams.model_fields if key not in ("rope_theta", "kind")}
+    assert {
+        **written,
+        "kind": config.model_type,
+        "rope_theta": config.rope_parameters["rope_theta"],
+    } == tiny_architecture.model_dump()
     assert (config.vocab_size, config.bos_token_id, config.pad_token_id, config.eos_token_id) == (300, 0, 1, 3)
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_head_and_embedding_are_one_tensor_when_tied(tiny_architecture: ModelParams, tokenizer, tied: bool) -> None:
+def test_head_and_embedding_are_one_tensor_when_tied(tiny_architecture: LlamaParams, tokenizer, tied: bool) -> None:
     model = build_model(tiny_architecture.model_copy(update={"tie_word_embeddings": tied}), tokenizer)
     assert (model.lm_head.weight is model.model.embed_tokens.weight) == tied
 
 
-def test_weights_are_drawn_with_the_given_spread(tiny_architecture: ModelParams, tokenizer) -> None:
+def test_weights_are_drawn_with_the_given_spread(tiny_architecture: LlamaParams, tokenizer) -> None:
     torch.manual_seed(0)
     model = build_model(tiny_architecture.model_copy(update={"initializer_range": 0.3}), tokenizer)
     assert model.model.embed_tokens.weight.std().item() == pytest.approx(0.3, rel=0.05)
     assert torch.equal(model.model.norm.weight, torch.ones(16))
 
 
-def test_fresh_weights_depend_on_the_seed_alone(tiny_architecture: ModelParams, tokenizer) -> None:
+def test_fresh_weights_depend_on_the_seed_alone(tiny_architecture: LlamaParams, tokenizer) -> None:
     def fresh(seed: int) -> dict[str, torch.Tensor]:
         set_up(FP32, seed)
         return build_model(tiny_architecture, tokenizer).state_dict()
@@ -78,14 +82,14 @@ def test_autocast_multiplies_in_bfloat16_or_not_at_all() -> None:
 
 class TestContinuing:
     @pytest.fixture
-    def saved(self, tiny_architecture: ModelParams, tokenizer, tmp_path: Path):
+    def saved(self, tiny_architecture: LlamaParams, tokenizer, tmp_path: Path):
         torch.manual_seed(5)
         model = build_model(tiny_architecture, tokenizer)
         save_model_files(model, tokenizer, tmp_path / "before")
         return model, tmp_path / "before"
 
     def test_it_starts_from_those_weights(
-        self, saved, tiny_architecture: ModelParams, tokenizer, tokenizer_folder: Path
+        self, saved, tiny_architecture: LlamaParams, tokenizer, tokenizer_folder: Path
     ) -> None:
         model, folder = saved
         other = tiny_architecture.model_copy(update={"num_hidden_layers": 1})  # of no weight: the folder decides
@@ -94,18 +98,18 @@ class TestContinuing:
         assert loaded.state_dict().keys() == expected.keys()
         assert all(torch.equal(value, expected[key]) for key, value in loaded.state_dict().items())
 
-    def test_none_is_random_weights(self, tiny_architecture: ModelParams, tokenizer, tokenizer_folder: Path) -> None:
+    def test_none_is_random_weights(self, tiny_architecture: LlamaParams, tokenizer, tokenizer_folder: Path) -> None:
         torch.manual_seed(5)
         first = initial_model(None, tiny_architecture, tokenizer, tokenizer_folder)
         torch.manual_seed(5)
         assert torch.equal(first.lm_head.weight, build_model(tiny_architecture, tokenizer).lm_head.weight)
 
-    def test_a_hub_name_is_refused(self, tiny_architecture: ModelParams, tokenizer, tokenizer_folder: Path) -> None:
+    def test_a_hub_name_is_refused(self, tiny_architecture: LlamaParams, tokenizer, tokenizer_folder: Path) -> None:
         with pytest.raises(DataError, match=r"pretrain\.init_from someone/model is not a folder"):
             initial_model("someone/model", tiny_architecture, tokenizer, tokenizer_folder)
 
     def test_another_tokenizer_is_refused(
-        self, saved, tiny_architecture: ModelParams, tokenizer, tokenizer_folder: Path
+        self, saved, tiny_architecture: LlamaParams, tokenizer, tokenizer_folder: Path
     ) -> None:
         _, folder = saved
         file = folder / "tokenizer.json"

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from forgeline.core.errors import DataError
 from forgeline.core.params import plain, read_yaml
 from forgeline.model.build import build_model
-from forgeline.model.params import ModelParams
+from forgeline.model.params import LlamaParams, ModelParams
 from forgeline.planning.model_size import (
     num_adapter_parameters,
     num_linear_parameters,
@@ -36,34 +36,35 @@ def count(model: torch.nn.Module) -> int:
 
 
 @pytest.fixture(params=SHAPES, ids=str)
-def shape(request: pytest.FixtureRequest) -> ModelParams:
+def shape(request: pytest.FixtureRequest) -> LlamaParams:
     values = {
         "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "max_position_embeddings": 64, "rope_theta": 10_000.0, "rms_norm_eps": 1e-5,
+        "num_key_value_heads": 2, "max_position_embeddings": 64, "kind": "llama",
+        "attention_dropout": 0.0, "rope_theta": 10_000.0, "rms_norm_eps": 1e-5,
         "initializer_range": 0.02, "tie_word_embeddings": True,
     }  # fmt: skip
-    return ModelParams(**{**values, **request.param})
+    return LlamaParams(**{**values, **request.param})
 
 
-def test_the_count_is_that_of_the_model(shape: ModelParams) -> None:
+def test_the_count_is_that_of_the_model(shape: LlamaParams) -> None:
     model = build_model(shape, Vocabulary())
     assert num_parameters(shape, len(Vocabulary())) == count(model)
     linear = sum(layer.weight.numel() for layer in model.model.modules() if isinstance(layer, torch.nn.Linear))
-    assert num_linear_parameters(shape) == linear
+    assert num_linear_parameters(shape, 300) == linear
 
 
 def test_the_count_of_the_default_is_the_one_that_pretraining_measured() -> None:
     params = plain(read_yaml(Path("presets/default.yaml")))
     measured = json.loads(Path("metrics/pretrain.json").read_text())["num_parameters"]
-    estimated = num_parameters(ModelParams.model_validate(params["model"]), params["tokenizer"]["vocab_size"])
+    estimated = num_parameters(ModelParams.model_validate(params["model"]).root, params["tokenizer"]["vocab_size"])
     assert estimated == pytest.approx(measured, rel=0.02)
 
 
 @pytest.mark.parametrize("modules", [["q_proj", "v_proj"], ["k_proj", "down_proj"], ["gate_proj"]])
-def test_the_adapter_is_as_large_as_pefts(shape: ModelParams, modules: list[str]) -> None:
+def test_the_adapter_is_as_large_as_pefts(shape: LlamaParams, modules: list[str]) -> None:
     model = get_peft_model(build_model(shape, Vocabulary()), LoraConfig(r=3, target_modules=modules))
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    assert num_adapter_parameters(shape, 3, modules) == trainable
+    assert num_adapter_parameters(shape, 300, 3, modules) == trainable
 
 
 def test_a_folder_is_counted_by_the_headers_of_its_files(tmp_path: Path) -> None:

@@ -1,0 +1,25 @@
+"""In what models of different architectures differ for their callers."""
+
+import inspect
+
+from transformers import PreTrainedConfig, PreTrainedModel
+
+CACHE_ARGUMENTS = ("past_key_values", "cache_params")  # the latter of Mamba and its kin
+
+
+def max_positions(config: PreTrainedConfig) -> int | None:
+    """Longest sequence in tokens, or None if the architecture sets no bound (Mamba has no positions)."""
+    limit = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
+    return int(limit) if limit else None
+
+
+def cache_argument(model: PreTrainedModel) -> str | None:
+    """What the forward pass calls its cache, or None if it knows none; one under another name is silently ignored."""
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model  # PEFT hides the signature
+    known = inspect.signature(plain.forward).parameters
+    return next((name for name in CACHE_ARGUMENTS if name in known), None)
+
+
+def keeps_logits(model: PreTrainedModel) -> bool:
+    """Whether `logits_to_keep` does what it says, rather than being ignored."""
+    return "logits_to_keep" in inspect.signature(model.forward).parameters
