@@ -12,6 +12,7 @@ from forgeline.model.build import initial_model
 from forgeline.model.compute import set_up
 from forgeline.model.loading import save_model_files
 from forgeline.model.params import ComputeParams, ModelParams
+from forgeline.model.traits import require_positions
 from forgeline.packing.dataset import TokenDataset
 from forgeline.tokenization.fingerprint import require_fingerprint, tokenizer_fingerprint
 from forgeline.tokenization.loading import load_tokenizer
@@ -31,6 +32,7 @@ def main(packed: Path, tokenizer: Path, model: Path, history: Path, metrics: Pat
         fingerprint = tokenizer_fingerprint(tokenizer)
         require_fingerprint(train.tokenizer, str(packed), fingerprint, str(tokenizer))
         network = initial_model(params.init_from, architecture.root, encoder, tokenizer)
+        require_positions(network.config, train.sequence_length, "pack.sequence_length")
         accelerator = Accelerator(mixed_precision="bf16" if compute.precision == "bf16" else "no")
         with LiveRun(run.address, run.params, run.fingerprint()) as live:
             result = pretrain(

@@ -22,9 +22,17 @@ _PROBE_TOKENS = 8
 class Vocabulary(Protocol):
     """All that a new model needs of a tokenizer."""
 
-    bos_token_id: Any
-    eos_token_id: Any
-    pad_token_id: Any
+    @property
+    def bos_token_id(self) -> int | None:
+        """Of the token that begins a text."""
+
+    @property
+    def eos_token_id(self) -> int | None:
+        """Of the token that ends one."""
+
+    @property
+    def pad_token_id(self) -> int | None:
+        """Of the token that fills rows."""
 
     def __len__(self) -> int: ...
 

@@ -4,6 +4,8 @@ import inspect
 
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from forgeline.core.errors import ParamsError
+
 CACHE_ARGUMENTS = ("past_key_values", "cache_params")  # the latter of Mamba and its kin
 
 
@@ -11,6 +13,25 @@ def max_positions(config: PreTrainedConfig) -> int | None:
     """Longest sequence in tokens, or None if the architecture sets no bound (Mamba has no positions)."""
     limit = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
     return int(limit) if limit else None
+
+
+def require_positions(config: PreTrainedConfig, num_tokens: int, knob: str) -> None:
+    """Refuses sequences that are longer than the model is made for.
+
+    Args:
+        config: Of the model.
+        num_tokens: Longest sequence.
+        knob: The parameter that says so.
+
+    Raises:
+        ParamsError: They are.
+    """
+    limit = max_positions(config)
+    if limit is not None and num_tokens > limit:
+        raise ParamsError(
+            f"params.yaml: {knob} {num_tokens} is more than the model's max_position_embeddings {limit}: lower it, or "
+            "take a model with more"
+        )
 
 
 def cache_argument(model: PreTrainedModel) -> str | None:

@@ -55,6 +55,14 @@ def num_adapter_parameters(params: Architecture, vocab_size: int, rank: int, tar
     return params.num_hidden_layers * rank * sum(sum(sizes[name]) for name in target_modules if name in sizes)
 
 
+def dimensions(params: Architecture, vocab_size: int) -> tuple[int, int, int]:
+    """Hidden size, size inside the feed-forward layers, and number of layers."""
+    if isinstance(params, TransformersParams):
+        family = _without_weights(params, vocab_size)
+        return family.hidden_size, family.intermediate_size, family.num_hidden_layers
+    return params.hidden_size, params.intermediate_size, params.num_hidden_layers
+
+
 def linear_names(params: LlamaParams | DecoderParams) -> list[str]:
     """What the linear layers of a decoder layer are called."""
     return list(_linear_layers(params))

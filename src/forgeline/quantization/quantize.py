@@ -130,8 +130,8 @@ def _decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
     layers = getattr(model.get_decoder(), "layers", None)
     if layers is None or cache_argument(model) != "past_key_values":  # GPT-2, Mamba
         raise ParamsError(
-            f"quantize: a {model.config.model_type} model cannot be quantized here (docs/models.md names those that can): "
-            "take it out of params.yaml's evaluate.models, benchmark.models and register.models, and run other stages"
+            f"quantize: a {model.config.model_type} model cannot be quantized here; docs/models.md names those that "
+            "can: take the quantized models out of evaluate.models, benchmark.models and register.models in params.yaml"
         )
     return list(layers)
 

@@ -2,17 +2,21 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
+from tests.unit.model.shapes import POSITIONS, decoder_params
+from tests.unit.model.test_families import FAMILIES, family
 
 from forgeline.core.errors import DataError
 from forgeline.core.params import plain, read_yaml
 from forgeline.model.build import build_model
 from forgeline.model.params import LlamaParams, ModelParams
 from forgeline.planning.model_size import (
+    linear_names,
     num_adapter_parameters,
     num_linear_parameters,
     num_parameters,
@@ -51,6 +55,46 @@ def test_the_count_is_that_of_the_model(shape: LlamaParams) -> None:
     assert num_parameters(shape, len(Vocabulary())) == count(model)
     linear = sum(layer.weight.numel() for layer in model.model.modules() if isinstance(layer, torch.nn.Linear))
     assert num_linear_parameters(shape, 300) == linear
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"positions": POSITIONS["learned"]},
+        {"positions": POSITIONS["alibi"], "activation": "relu", "norm": "layernorm", "qk_norm": True},
+        {"attention_bias": True, "activation": "geglu", "qk_norm": True, "tie_word_embeddings": False},
+        {"mlp_bias": True, "activation": "leaky_relu", "num_key_value_heads": 1, "sliding_window": 4},
+        {"attention_bias": True, "mlp_bias": True, "activation": "reglu", "norm": "layernorm"},
+    ],
+    ids=str,
+)
+def test_the_count_is_that_of_the_decoder(changed: dict[str, Any]) -> None:
+    params = decoder_params(**changed)
+    model = build_model(params, Vocabulary())
+    assert num_parameters(params, len(Vocabulary())) == count(model)
+    layers = {name: layer for name, layer in model.model.named_modules() if isinstance(layer, torch.nn.Linear)}
+    assert num_linear_parameters(params, 300) == sum(layer.weight.numel() for layer in layers.values())
+    assert set(linear_names(params)) == {name.rpartition(".")[2] for name in layers}
+    adapted = get_peft_model(model, LoraConfig(r=3, target_modules=linear_names(params)))
+    trainable = sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
+    assert num_adapter_parameters(params, 300, 3, linear_names(params)) == trainable
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_count_is_that_of_the_family(name: str) -> None:
+    params = family(name, **FAMILIES[name])
+    assert num_parameters(params, len(Vocabulary())) == count(build_model(params, Vocabulary()))
+
+
+@pytest.mark.parametrize(
+    ("name", "num_published"),
+    [("gpt2", 124_439_808), ("qwen3", None), ("mamba2", None)],
+)
+def test_a_published_size_takes_no_memory_to_count(name: str, num_published: int | None) -> None:
+    """GPT-2 with its own vocabulary has the 124,439,808 weights that its checkpoint has."""
+    found = num_parameters(family(name), 50_257)
+    assert found > 1e9 if num_published is None else found == num_published
 
 
 def test_the_count_of_the_default_is_the_one_that_pretraining_measured() -> None:
