@@ -140,17 +140,25 @@ def alibi_slopes(num_heads: int) -> list[float]:
     return slopes + between[: num_heads - lower]
 
 
-def add_alibi(mask: Tensor, num_heads: int, dtype: torch.dtype) -> Tensor:
-    """A mask [B, 1, T, S], boolean or additive, with -slope x distance where it lets attend: [B, H, T, S].
+def distances(mask: Tensor, position_ids: Tensor | None) -> Tensor:
+    """How far each key lies before each query [B or 1, 1, T, S].
 
-    The distance is that of places in the row. Adding a constant to all scores of a query changes nothing, so neither
-    does padding, nor where the cache begins; documents packed into one row do not see each other.
+    By the positions if there are any for all keys, which is when nothing is cached; else by the places in the row.
+    Adding a constant to all scores of a query changes nothing, so for ALiBi neither padding matters nor where the cache
+    begins; and documents packed into one row do not see each other.
     """
     num_queries, num_keys = mask.shape[-2:]
+    if position_ids is not None and num_queries == num_keys:
+        return (position_ids[:, :, None] - position_ids[:, None, :])[:, None]
     queries = torch.arange(num_keys - num_queries, num_keys, device=mask.device)
-    distance = queries[:, None] - torch.arange(num_keys, device=mask.device)
-    slopes = torch.tensor(alibi_slopes(num_heads), device=mask.device)
-    penalty = -slopes[:, None, None] * distance
+    return (queries[:, None] - torch.arange(num_keys, device=mask.device))[None, None]
+
+
+def add_alibi(mask: Tensor, distance: Tensor, num_heads: int, dtype: torch.dtype) -> Tensor:
+    """A mask [B, 1, T, S], boolean or additive, with -slope x distance where it lets attend: [B or 1, H, T, S]."""
+    if mask.stride(0) == 0:
+        mask = mask[:1]  # the same for all rows
+    penalty = -torch.tensor(alibi_slopes(num_heads), device=mask.device)[:, None, None] * distance
     if mask.dtype == torch.bool:
         return torch.where(mask, penalty, torch.finfo(dtype).min).to(dtype)
     return (mask + penalty).clamp(min=torch.finfo(dtype).min).to(dtype)
@@ -318,7 +326,7 @@ class DecoderModel(DecoderPreTrainedModel):
 
         Args:
             input_ids: Tokens [B, T].
-            attention_mask: [B, S], 0 where a token is padding.
+            attention_mask: [B, S], 0 where a token is padding; or [B, 1, T, S], what attends to what, less the window.
             position_ids: [B, T]; without them positions count on from the cache. Without cache and mask, a position
                 that does not follow the one before begins a document that sees nothing of the earlier ones.
             past_key_values: Keys and values of earlier tokens; grows by T.
@@ -347,14 +355,17 @@ class DecoderModel(DecoderPreTrainedModel):
     def _mask(
         self, embeds: Tensor, padding: Tensor | None, cache: Cache | None, position_ids: Tensor | None
     ) -> Tensor | None:
-        """What attends to what [B, 1 or H, T, S], or None for plain causal attention."""
-        make = create_causal_mask if self.config.sliding_window is None else create_sliding_window_causal_mask
-        alibi = self.config.positions["name"] == "alibi"
-        mask: Tensor | None = make(
-            self.config, embeds, padding, cache, position_ids, allow_is_causal_skip=not alibi
-        )  # fmt: skip
-        if alibi and mask is not None:
-            mask = add_alibi(mask, self.config.num_attention_heads, embeds.dtype)
+        """What attends to what [B or 1, 1 or H, T, S], or None for plain causal attention."""
+        window, alibi = self.config.sliding_window, self.config.positions["name"] == "alibi"
+        make = create_causal_mask if window is None else create_sliding_window_causal_mask
+        mask: Tensor | None = make(self.config, embeds, padding, cache, position_ids, allow_is_causal_skip=not alibi)
+        if mask is None:
+            return None
+        if window is not None and padding is not None and padding.ndim == 4:  # taken as it is by the library
+            near = distances(mask, position_ids) < window
+            mask = mask & near if mask.dtype == torch.bool else mask.masked_fill(~near, torch.finfo(mask.dtype).min)
+        if alibi:
+            mask = add_alibi(mask, distances(mask, position_ids), self.config.num_attention_heads, embeds.dtype)
         return mask
 
     def _add_positions(self, embeds: Tensor, position_ids: Tensor) -> Tensor:

@@ -44,3 +44,24 @@ def cache_argument(model: PreTrainedModel) -> str | None:
 def keeps_logits(model: PreTrainedModel) -> bool:
     """Whether `logits_to_keep` does what it says, rather than being ignored."""
     return "logits_to_keep" in inspect.signature(model.forward).parameters
+
+
+def require_branches(model: PreTrainedModel, stage: str) -> None:
+    """Refuses architectures that cannot run several continuations of one prompt in a row.
+
+    That takes a mask of what attends to what, and positions that start again: Mamba has neither, Bloom and MPT count
+    positions themselves.
+
+    Args:
+        model: Plain, without an adapter.
+        stage: The one that needs it.
+
+    Raises:
+        ParamsError: The forward pass has no such arguments.
+    """
+    known = inspect.signature(model.forward).parameters
+    if "position_ids" not in known or "attention_mask" not in known:
+        raise ParamsError(
+            f"{stage}: a {model.config.model_type} model cannot run several answers after one prompt: choose another "
+            "family in params.yaml (docs/models.md names those that work)"
+        )

@@ -24,10 +24,8 @@ def model_view(preset: Preset, params: Mapping[str, Any]) -> str:
     memory = pretraining_memory(params)
     if memory is not None:
         section = params["pretrain"]
-        step = (
-            f"{section['micro_batch_size']} x {params['pack']['sequence_length']} tokens, {section['optimizer']['name']}, "
-            f"{params['compute']['precision']}"
-        )
+        size = f"{section['micro_batch_size']} x {params['pack']['sequence_length']} tokens"
+        step = f"{size}, {section['optimizer']['name']}, {params['compute']['precision']}"
         lines.append(f"  a step of pretraining ({step}) holds {megabytes(memory.peak)}: {_parts(memory)}")
     return "\n".join(lines)
 

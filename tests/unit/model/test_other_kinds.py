@@ -17,10 +17,12 @@ from forgeline.model.build import build_model
 from forgeline.model.loading import load_model, save_model_files
 from forgeline.model.merge import merge
 from forgeline.model.merge_params import MergeParams
-from forgeline.model.params import Architecture
+from forgeline.model.params import Architecture, ComputeParams
+from forgeline.model.traits import require_branches
 from forgeline.quantization.compressed import save_quantized
 from forgeline.quantization.quantize import quantize_model
 from forgeline.quantization.spec import QuantizationSpec
+from forgeline.training.loop.policy_loss import Answer, Group, token_logps
 from forgeline.training.lora import lora_config
 from forgeline.training.params.lora import LoraParams
 
@@ -118,3 +120,27 @@ def test_likelihoods_are_those_of_the_whole_distribution(name: str, build) -> No
             logits = model(torch.tensor([span.input_ids]), use_cache=False).logits[0].log_softmax(-1)
         naive = [float(logits[place - 1, span.input_ids[place]]) for place in range(span.start, len(span.input_ids))]
         assert found.tolist() == pytest.approx(naive, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", [*DECODERS, "mixtral", "deepseek_v3", "qwen3", "gemma2", "gemma3_text"])
+def test_answers_that_share_a_row_with_their_prompt_are_scored_as_if_alone(name: str, build) -> None:
+    """Positions and window go by the place in the answer, not by that in the row."""
+    model = build({**DECODERS, **OTHERS}[name])
+    answers = [(7, 8, 9), (10,), (11, 12)]
+    group = Group((3, 4, 5, 6), [Answer(answer, 0.0, 1) for answer in answers])
+    compute = ComputeParams(num_threads=1, precision="fp32")
+    with torch.no_grad():
+        found, _ = token_logps(model, [group, Group((9, 9), group.answers)], 1.0, compute)
+        naive = []
+        for prompt in (group.prompt_ids, (9, 9)):
+            for answer in answers:
+                logps = model(torch.tensor([[*prompt, *answer]]), use_cache=False).logits[0].log_softmax(-1)
+                naive += [logps[len(prompt) - 1 + place, token] for place, token in enumerate(answer)]
+    torch.testing.assert_close(found, torch.stack(naive), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["mamba2", "bloom"])
+def test_what_cannot_share_a_prompt_is_refused(name: str, build) -> None:
+    params = OTHERS.get(name) or family("bloom", hidden_size=32, n_layer=2, n_head=4)
+    with pytest.raises(ParamsError, match=f"align.grpo: a {name} model cannot run several answers after one prompt"):
+        require_branches(build(params), "align.grpo")

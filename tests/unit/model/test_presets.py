@@ -44,8 +44,9 @@ def test_the_table_of_the_guide_has_its_numbers(name: str) -> None:
     preset = read_preset(name)
     params = preset.params
     assert isinstance(params, LlamaParams)
+    count = num_parameters(params, preset.vocab_size)
     row = (
-        f"| `{name}` | {num_parameters(params, preset.vocab_size):,} | {preset.vocab_size:,} | {params.hidden_size:,} | "
+        f"| `{name}` | {count:,} | {preset.vocab_size:,} | {params.hidden_size:,} | "
         f"{params.intermediate_size:,} | {params.num_hidden_layers} | {params.num_attention_heads} | "
         f"{params.num_key_value_heads} | {params.max_position_embeddings:,} |"
     )
