@@ -7,8 +7,9 @@ from forgeline.core.params import load
 from forgeline.core.run import Counts, StageRun, command_line
 from forgeline.core.storage import write_csv
 from forgeline.model.compute import set_up
-from forgeline.model.initial import initial_model, require_length
+from forgeline.model.initial import initial_model
 from forgeline.model.params import ComputeParams, ModelParams
+from forgeline.model.traits import require_positions
 from forgeline.packing.dataset import TokenDataset
 from forgeline.tokenization.fingerprint import require_fingerprint, tokenizer_fingerprint
 from forgeline.tokenization.loading import load_tokenizer
@@ -31,8 +32,8 @@ def main(packed: Path, tokenizer: Path, model: Path, history: Path, metrics: Pat
         train, validation = TokenDataset(packed, "train"), TokenDataset(packed, "validation")
         fingerprint = tokenizer_fingerprint(tokenizer)
         require_fingerprint(train.tokenizer, str(packed), fingerprint, str(tokenizer))
-        start = initial_model(params.init_from, architecture, encoder, tokenizer)
-        require_length(start.model, train.sequence_length)
+        start = initial_model(params.init_from, architecture.root, encoder, tokenizer)
+        require_positions(start.model.config, train.sequence_length, "pack.sequence_length")
         with LiveRun(run.address, run.params, run.fingerprint()) as live:
             result = pretrain(
                 adapted(start.model, params, start.new_ids),

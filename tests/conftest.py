@@ -18,7 +18,7 @@ from hypothesis import settings
 from forgeline.core.records import documents_table, write_documents
 from forgeline.core.shards import shard_paths
 from forgeline.core.storage import write_json
-from forgeline.model.params import ModelParams
+from forgeline.model.params import LlamaParams
 from forgeline.packing.params import PackParams
 from forgeline.tokenization.params import ByteBpeParams
 from forgeline.training.params.pretrain import PretrainParams
@@ -94,15 +94,17 @@ def tokenizer_folder(tokenizer: "PreTrainedTokenizerFast", tmp_path_factory: pyt
 
 
 @pytest.fixture(scope="session")
-def tiny_architecture() -> ModelParams:
+def tiny_architecture() -> LlamaParams:
     """A Llama of some ten thousand parameters."""
-    return ModelParams(
+    return LlamaParams(
+        kind="llama",
         hidden_size=16,
         intermediate_size=24,
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
         max_position_embeddings=64,
+        attention_dropout=0.0,
         rope_theta=10000.0,
         rms_norm_eps=1e-5,
         initializer_range=0.1,
@@ -141,7 +143,7 @@ def packed(packed_folder: Path) -> dict[str, "TokenDataset"]:
 
 @pytest.fixture
 def tiny_model(
-    tiny_architecture: ModelParams, tokenizer: "PreTrainedTokenizerFast"
+    tiny_architecture: LlamaParams, tokenizer: "PreTrainedTokenizerFast"
 ) -> "Callable[[int], LlamaForCausalLM]":
     """Makes the tiny Llama with the random weights of a seed."""
     import torch

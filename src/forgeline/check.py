@@ -15,8 +15,10 @@ from forgeline.evaluation.benchmark_params import BenchmarkParams
 from forgeline.evaluation.ngram import BaselineParams
 from forgeline.evaluation.params import EvaluateParams
 from forgeline.model.merge_params import MergeParams
-from forgeline.model.params import ComputeParams, ModelParams
+from forgeline.model.params import ComputeParams, DecoderParams, LlamaParams, ModelParams, TransformersParams
 from forgeline.packing.params import PackParams
+from forgeline.planning.model_size import linear_names
+from forgeline.planning.vocabulary import num_entries
 from forgeline.quantization.params import QuantizeParams
 from forgeline.reporting.params import ReportParams
 from forgeline.sources.fetch_params import NAME, FetchParams
@@ -67,6 +69,7 @@ MAY_BE_EMPTY = ("fetch",)
 FETCHED = "data/fetch/"  # where dvc.yaml puts fetched data
 # Model folders that dvc.yaml makes whatever params.yaml says; every entry of `quantize` adds one of its name.
 MODELS = ("base", "sft", "dpo", "grpo")
+ALIGNMENTS = ("dpo", "grpo")  # methods that train an adapter
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def check(path: Path = PARAMS_FILE) -> int:
 
 
 def _expected(values: dict[str, Any]) -> dict[str, type[BaseModel]]:
-    expected = dict(SECTIONS)
+    expected: dict[str, type[BaseModel]] = dict(SECTIONS)
     for name, model in COLLECTIONS.items():
         expected |= {f"{name}.{key}": model for key in _mapping(values, name)}
     return expected
@@ -186,11 +189,39 @@ def _unknown_sources(document: _Document) -> list[str]:
     ]
 
 
-def _contradictions(document: _Document) -> list[str]:
-    """Rules between sections; every section by itself is already valid."""
+def _at_odds_with_the_model(document: _Document) -> list[str]:
+    """Sequences longer than a new model reads, and adapters for layers that it does not have.
+
+    A model that is continued is described by its own config.json: the stages hold it against their parameters.
+    """
     values, path = document.values, document.path
-    problems = _nothing_to_read(document) + _unknown_sources(document)
-    window = values["model"]["max_position_embeddings"]
+    if values["pretrain"]["init_from"] is not None:
+        return []
+    params = ModelParams.model_validate(values["model"]).root
+    if isinstance(params, TransformersParams):
+        from forgeline.model.families import check_family  # only here: the library takes a second to import
+        from forgeline.model.traits import max_positions
+
+        try:
+            window = max_positions(check_family(params, num_entries(values["tokenizer"])))
+        except ParamsError as error:
+            return [str(error).replace("params.yaml", str(path), 1)]
+        return _too_long(document, window, "what model.model_type reads by default or model.overrides say,")
+    return _too_long(document, params.max_position_embeddings, "model.max_position_embeddings") + [
+        f"{path}: {name}.lora.target_modules: a model of model.kind {params.kind} with these choices has no layer "
+        f"{', '.join(missing)}: take it out"
+        for name, section in (("sft", values["sft"]), *((f"align.{key}", values["align"][key]) for key in ALIGNMENTS))
+        if section.get("peft") != "none" and (missing := _missing(section["lora"]["target_modules"], params))
+    ]
+
+
+def _missing(target_modules: list[str], params: LlamaParams | DecoderParams) -> list[str]:
+    known = linear_names(params)
+    return [name for name in target_modules if name not in known]
+
+
+def _too_long(document: _Document, window: int | None, limit: str) -> list[str]:
+    values = document.values
     lengths = {
         "pack.sequence_length": values["pack"]["sequence_length"],
         "sft.max_length": values["sft"]["max_length"],
@@ -198,11 +229,18 @@ def _contradictions(document: _Document) -> list[str]:
         "align.dpo.max_length": values["align"]["dpo"]["max_length"],
         "evaluate.scoring.window_tokens": values["evaluate"]["scoring"]["window_tokens"],
     }
-    for name, length in lengths.items():
-        if length > window:
-            problems.append(
-                f"{path}: {name} {length} is more than model.max_position_embeddings {window}: lower it or raise that"
-            )
+    return [
+        f"{document.path}: {name} {length} is more than {limit} {window}: lower it or raise that"
+        for name, length in lengths.items()
+        if window is not None and length > window
+    ]
+
+
+def _contradictions(document: _Document) -> list[str]:
+    """Rules between sections; every section by itself is already valid."""
+    values, path = document.values, document.path
+    problems = _nothing_to_read(document) + _unknown_sources(document)
+    problems += _at_odds_with_the_model(document)
     known = {*MODELS, *values["quantize"]}
     for section in ("evaluate", "benchmark", "register"):
         unknown = sorted(set(values[section]["models"]) - known)

@@ -47,6 +47,19 @@ def preset(name: Annotated[str, typer.Argument(help="default, smoke, ...")]) -> 
     print(f"params.yaml is now preset '{name}' (the old one is params.yaml.bak)")
 
 
+@app.command()
+def model(name: Annotated[str, typer.Argument(help="3m, 9m, 23m, 42m, 124m, 350m or 1b.")]) -> None:
+    """Put an architecture of a known size into params.yaml, and tell what training it takes."""
+    from forgeline.check import check as check_params
+    from forgeline.core.params import PARAMS_FILE, plain, read_yaml
+    from forgeline.model.presets import read_preset, use_preset
+    from forgeline.planning.model_view import model_view
+
+    chosen = read_preset(name)
+    use_preset(chosen, check_params)
+    print(model_view(chosen, plain(read_yaml(PARAMS_FILE))))
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def repro(
     context: typer.Context,

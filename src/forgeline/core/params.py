@@ -25,8 +25,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-# A section, or a `RootModel` over sections of several kinds.
-SectionT = TypeVar("SectionT", bound=BaseModel)
+SectionT = TypeVar("SectionT", bound=BaseModel)  # a Section, or a choice between several (pydantic's RootModel)
 
 
 def read_yaml(path: Path) -> Any:

@@ -28,9 +28,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
+from pydantic import BaseModel
+
 from forgeline.core.durations import note_duration
 from forgeline.core.errors import DataError, ForgelineError, StopRequested, describe_os_error, write_failure
-from forgeline.core.params import PARAMS_FILE, Section, plain, read_yaml
+from forgeline.core.params import PARAMS_FILE, plain, read_yaml
 from forgeline.core.pipeline import find_stage
 from forgeline.core.process import STOPPED, is_main_process, raise_on_stop_signals
 from forgeline.core.progress import announce_stage
@@ -65,7 +67,7 @@ class StageRun:
     together, all but the main one write into a folder of their own that is thrown away.
     """
 
-    def __init__(self, address: str, params: Mapping[str, Section], metrics: Path) -> None:
+    def __init__(self, address: str, params: Mapping[str, BaseModel], metrics: Path) -> None:
         """Names the run.
 
         Args:

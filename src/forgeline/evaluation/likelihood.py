@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from forgeline.core.errors import DataError
 from forgeline.model.batches import batches_by_length, evaluation_mode
+from forgeline.model.traits import max_positions
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ def span_logps(
     Raises:
         DataError: A span is longer than the model's positions, or the logits are not numbers.
     """
-    limit = model.config.max_position_embeddings
+    limit = max_positions(model.config)
     longest = max((len(span.input_ids) for span in spans), default=0)
-    if longest > limit + 1:  # the last token is only predicted, never read
+    if limit is not None and longest > limit + 1:  # the last token is only predicted, never read
         raise DataError(
             f"a text of {longest} tokens does not fit the model's max_position_embeddings {limit}: "
             "shorten it, or lower evaluate.scoring.window_tokens if it is a window of a document"

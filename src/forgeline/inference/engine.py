@@ -16,6 +16,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from forgeline.core.errors import DataError
 from forgeline.model.batches import batches_by_length, evaluation_mode
+from forgeline.model.traits import cache_argument, max_positions
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def generate(
         One `Generation` for each prompt, in the order of `prompts`.
 
     Raises:
-        DataError: A prompt is empty or leaves no room for its answer, or the model's logits are not numbers.
+        DataError: A prompt is empty or leaves no room for its answer, the model's logits are not numbers, or its
+            architecture has no cache.
     """
     if temperature > 0 and generator is None:
         raise ValueError("sampling needs a generator")
@@ -95,14 +97,17 @@ def _generate_batch(
     lengths = torch.zeros(len(prompts), dtype=torch.long, device=model.device)
     rows = torch.arange(len(prompts), device=model.device)  # [B] which prompt each row of the batch continues
     cache = DynamicCache(config=model.config)
+    cache_name = cache_argument(model)
+    if cache_name is None:
+        raise DataError(f"a {model.config.model_type} model has no cache that generation can use: take another family")
     for step in range(max_new_tokens):
         logits = model(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
+            **{cache_name: cache},
         ).logits[:, -1].float()  # fmt: skip
         chosen, chosen_logps = _choose(logits, temperature, None if uniforms is None else uniforms[rows, step])
         tokens[rows, step], logps[rows, step], lengths[rows] = chosen, chosen_logps, step + 1
@@ -111,7 +116,7 @@ def _generate_batch(
             break
         position_ids = position_ids[:, -1:] + 1
         if len(going_on) < len(rows):
-            cache.batch_select_indices(going_on)
+            cache.reorder_cache(going_on)  # beam search's own method, the one that recurrent states have too
             rows, chosen = rows[going_on], chosen[going_on]
             attention_mask, position_ids = attention_mask[going_on], position_ids[going_on]
         input_ids = chosen[:, None]
@@ -157,11 +162,11 @@ def _left_pad(
 
 
 def _check_lengths(model: PreTrainedModel, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
-    limit = model.config.max_position_embeddings
+    limit = max_positions(model.config)
     for index, prompt in enumerate(prompts):
         if not prompt:
             raise DataError(f"prompt {index} is empty: it needs at least one token")
-        if len(prompt) + max_new_tokens > limit:
+        if limit is not None and len(prompt) + max_new_tokens > limit:
             raise DataError(
                 f"prompt {index} has {len(prompt)} tokens and max_new_tokens is {max_new_tokens}, together more than "
                 f"the model's max_position_embeddings {limit}: lower max_new_tokens or shorten the prompts"

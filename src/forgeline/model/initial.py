@@ -14,12 +14,12 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from forgeline.core.errors import DataError, ParamsError
+from forgeline.core.errors import DataError
 from forgeline.core.origin import Origin, find_origin
 from forgeline.core.storage import sha256_path
 from forgeline.model.build import build_model
 from forgeline.model.loading import is_adapter, load_model, parent_of
-from forgeline.model.params import ModelParams
+from forgeline.model.params import Architecture
 from forgeline.tokenization.adopt import origin_fingerprint
 from forgeline.tokenization.extension import Extension, read_extension
 from forgeline.tokenization.fingerprint import TOKENIZER_FILE, require_fingerprint, tokenizer_fingerprint
@@ -43,7 +43,7 @@ class InitialModel:
 
 
 def initial_model(
-    init_from: str | None, params: ModelParams, tokenizer: PreTrainedTokenizerBase, tokenizer_folder: Path
+    init_from: str | None, params: Architecture, tokenizer: PreTrainedTokenizerBase, tokenizer_folder: Path
 ) -> InitialModel:
     """The model to continue from, or a new one.
 
@@ -151,20 +151,6 @@ def _require_numbers(model: PreTrainedModel, name: str) -> None:
     for weights_name, weights in model.named_parameters():
         if not torch.isfinite(weights).all():
             raise DataError(f"{KNOB}: {name} holds weights that are not numbers, in {weights_name}: take another copy")
-
-
-def require_length(model: PreTrainedModel, sequence_length: int) -> None:
-    """Refuses windows longer than what the model has positions for.
-
-    Raises:
-        ParamsError: They are.
-    """
-    longest = getattr(model.config, "max_position_embeddings", None)
-    if longest is not None and sequence_length > longest:
-        raise ParamsError(
-            f"params.yaml: pack.sequence_length {sequence_length} is more than the {longest} positions of the model "
-            f"that {KNOB} names: lower it"
-        )
 
 
 def _digest(origin: Origin) -> str:

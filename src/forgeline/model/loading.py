@@ -1,6 +1,7 @@
 """Reading and writing model folders: plain weights, quantized weights, or an adapter that names its parent."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+import forgeline.model.decoder  # noqa: F401  # makes the library know our decoder
 from forgeline.core.errors import DataError
 from forgeline.core.storage import read_json, write_json
 
@@ -38,7 +40,7 @@ def load_model(path: Path, device: torch.device, *, trainable_adapter: bool = Fa
         trainable_adapter: Whether the folder's own adapter keeps its gradients on.
 
     Raises:
-        DataError: The folder is not a model, lacks weights, or is corrupt.
+        DataError: The folder is not a model, lacks weights, is corrupt, or holds weights that are not numbers.
     """
     if is_adapter(path):
         parent = load_model(parent_of(path), device)
@@ -48,7 +50,9 @@ def load_model(path: Path, device: torch.device, *, trainable_adapter: bool = Fa
             model = PeftModel.from_pretrained(parent, str(path), is_trainable=trainable_adapter)
             with safe_open(path / ADAPTER_WEIGHTS, framework="pt") as weights:
                 stored = set(weights.keys())
-        _require_all(path, set(get_peft_model_state_dict(model, save_embedding_layers=False)) - stored)
+        adapter = get_peft_model_state_dict(model, save_embedding_layers=False)
+        _require_all(path, set(adapter) - stored)
+        _require_finite(path, adapter)
         return model.to(device).train(trainable_adapter)
     if not (path / MODEL_CONFIG).is_file():
         raise DataError(f"{path} is not a model folder (no {MODEL_CONFIG} or {ADAPTER_CONFIG}): run `dvc repro`")
@@ -57,6 +61,7 @@ def load_model(path: Path, device: torch.device, *, trainable_adapter: bool = Fa
             str(path), dtype=torch.float32, output_loading_info=True, local_files_only=True
         )
     _require_all(path, info["missing_keys"])
+    _require_finite(path, dict(model.named_parameters()))
     return model.to(device).eval()
 
 
@@ -64,6 +69,17 @@ def _require_all(path: Path, missing: set[str]) -> None:
     if missing:
         names = ", ".join(sorted(missing)[:5])
         raise DataError(f"{path} lacks the weights {names}: delete the folder and run `dvc repro`")
+
+
+def _require_finite(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
+    """Refuses NaN and infinity, which would otherwise show only as useless scores."""
+    for name, tensor in weights.items():
+        # A sum takes no memory; only one that is not finite, from overflow perhaps, needs the closer look.
+        if tensor.is_floating_point() and not tensor.sum().isfinite() and not tensor.isfinite().all():
+            raise DataError(
+                f"{path}: the weights {name} hold NaN or infinity: the file is damaged or its training diverged; "
+                "delete the folder and run `dvc repro`, with a lower learning rate if it did"
+            )
 
 
 def save_model_files(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, target: Path) -> None:

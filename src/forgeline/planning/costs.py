@@ -11,6 +11,8 @@ from typing import Any
 
 from forgeline.core.durations import Duration
 from forgeline.core.pipeline import PipelineStage
+from forgeline.model.params import ModelParams
+from forgeline.planning.model_size import dimensions
 from forgeline.planning.vocabulary import num_entries
 from forgeline.planning.work import Params, num_weights, operations
 from forgeline.runner.tasks import num_workers
@@ -105,6 +107,7 @@ def stage_costs(
     durations: Mapping[str, Duration],
     disk: Mapping[str, float],
     weights: int,
+    step_bytes: int | None,
 ) -> list[StageCost]:
     """The costs of all stages in their order.
 
@@ -115,11 +118,14 @@ def stage_costs(
         durations: Earlier runs on this machine, by address.
         disk: Bytes of each stage's outputs, by address.
         weights: Parameters of the model.
+        step_bytes: Tensors of a step of pretraining, where that is known.
     """
     costs = []
     for stage in stages:
         volume = volumes.get(stage.address, Volume(0, 0))
         seconds, memory, basis = _typical(stage, params, volume, weights)
+        if stage.name == "pretrain" and step_bytes is not None:
+            memory = _kind(stage.address).memory_bytes + step_bytes
         earlier = durations.get(stage.address)
         scale = _scale(stage.address, params, volume, weights, earlier) if earlier else None
         if earlier and scale is not None:
@@ -152,9 +158,10 @@ def _typical(stage: PipelineStage, params: Params, volume: Volume, weights: int)
 def _activations(stage: PipelineStage, params: Params, kind: Typical) -> float:
     """Bytes of logits and of what each layer keeps for the backward pass, in float32."""
     tokens = _tokens_of_a_pass(stage, params)
-    model = params["model"]
-    layer = 10 * model["hidden_size"] + 3 * model["intermediate_size"]
-    kept = model["num_hidden_layers"] * layer if stage.name in ("pretrain", "sft", "reward", "align") else 0
+    hidden, inner, num_layers = dimensions(
+        ModelParams.model_validate(params["model"]).root, num_entries(params["tokenizer"])
+    )
+    kept = num_layers * (10 * hidden + 3 * inner) if stage.name in ("pretrain", "sft", "reward", "align") else 0
     return float(tokens * _WEIGHT_BYTES * (kept + kind.copies_of_logits * num_entries(params["tokenizer"])))
 
 

@@ -71,13 +71,15 @@ def copies_kept(root: Path) -> int:
 
 def _adapter(params: Params, stage: str) -> float:
     lora = params["sft"]["lora"] if stage == "sft" else params["align"][stage]["lora"]
-    model = ModelParams.model_validate(params["model"])
-    return float(_FLOAT32 * num_adapter_parameters(model, lora["r"], lora["target_modules"]))
+    vocab_size = params["tokenizer"]["vocab_size"]
+    model = ModelParams.model_validate(params["model"]).root
+    return float(_FLOAT32 * num_adapter_parameters(model, vocab_size, lora["r"], lora["target_modules"]))
 
 
 def _quantized(params: Params, name: str, num_weights: int) -> float:
     """Linear layers in few bits with a scale for each group, everything else in the type of the head."""
     section = params["quantize"][name]
-    linear = num_linear_parameters(ModelParams.model_validate(params["model"]))
+    vocab_size = params["tokenizer"]["vocab_size"]
+    linear = num_linear_parameters(ModelParams.model_validate(params["model"]).root, vocab_size)
     head = _BFLOAT16 if section["head_dtype"] == "bf16" else _FLOAT32
     return float(linear * (section["bits"] / 8 + head / section["group_size"]) + (num_weights - linear) * head)

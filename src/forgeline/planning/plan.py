@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from forgeline.core.durations import read_durations
 from forgeline.core.errors import DataError
@@ -26,6 +26,9 @@ from forgeline.planning.work import Params, num_weights, pretraining_tokens
 from forgeline.sources.fetch_params import FetchParams
 from forgeline.sources.hpo_split import HpoParams
 from forgeline.sources.params import SourcesParams
+
+if TYPE_CHECKING:
+    from forgeline.planning.step_memory import StepMemory
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class TrainingPlan:
         num_train_tokens: In the training split, at most.
         equivalent_epochs: The former by the latter; None if that is not known.
         tokens_per_parameter: About 20 is compute-optimal (Hoffmann et al. 2022).
+        step_memory: Bytes of tensors in a step; None for a model that is continued, and where they depend on content.
     """
 
     num_parameters: int
@@ -78,6 +82,7 @@ class TrainingPlan:
     num_train_tokens: int
     equivalent_epochs: float | None
     tokens_per_parameter: float
+    step_memory: "StepMemory | None"
 
 
 @dataclass(frozen=True)
@@ -116,11 +121,14 @@ def make_plan(root: Path, online: bool) -> Plan:
     weights = _num_weights(params)
     sources = _source_plans(ingest, estimates, params, bytes_per_token)
     training = _training_plan(params, sources, weights)
+    step = training.step_memory
     stages = read_pipeline(root)
     volumes = _volumes(stages, estimates, ingest, params)
     num_tokens = sum(source.num_tokens or 0 for source in sources)
     disk = output_bytes(stages, params, volumes, weights, num_tokens)
-    costs = stage_costs(stages, params, volumes, read_durations(root), disk, weights)
+    costs = stage_costs(
+        stages, params, volumes, read_durations(root), disk, weights, step.peak if step is not None else None
+    )
     copies = copies_kept(root)
     situation = Situation(
         needed_disk_bytes=copies * sum(disk.values()),
@@ -214,7 +222,16 @@ def _training_plan(params: Params, sources: Sequence[SourcePlan], weights: int) 
         num_train_tokens=available,
         equivalent_epochs=read / available if available else None,
         tokens_per_parameter=read / weights,
+        step_memory=_step_memory(params),
     )
+
+
+def _step_memory(params: Params) -> "StepMemory | None":
+    if params["pretrain"]["init_from"] is not None:
+        return None
+    from forgeline.planning.step_memory import pretraining_memory  # only here: torch takes seconds to import
+
+    return pretraining_memory(params)
 
 
 def _volumes(

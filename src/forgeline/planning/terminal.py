@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -10,6 +11,9 @@ from rich.text import Text
 
 from forgeline.planning.costs import StageCost
 from forgeline.planning.plan import Plan
+
+if TYPE_CHECKING:
+    from forgeline.planning.step_memory import StepMemory
 
 _MEMBERS_SHOWN = 2  # of a group of stages; more are summed up
 
@@ -62,10 +66,18 @@ def _training(plan: Plan) -> Table:
         ("tokens", f"{training.num_tokens:,} = {training.num_steps:,} steps x {training.tokens_per_step:,}"),
         ("passes over the training split", f"{epochs} of {training.num_train_tokens:,} tokens"),
         ("tokens per parameter", f"{training.tokens_per_parameter:.2f} (compute-optimal: about 20)"),
+        ("memory of a step", _step_memory(training.step_memory)),
     ):
         table.add_row(name, value)
     table.show_header = False
     return table
+
+
+def _step_memory(memory: "StepMemory | None") -> str:
+    if memory is None:
+        return "?"
+    state = memory.weights + memory.gradients + memory.optimizer
+    return f"{_size(memory.peak)}: state {_size(state)}, activations {_size(memory.activations)}"
 
 
 def _stages(plan: Plan) -> Table:

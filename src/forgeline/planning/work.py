@@ -28,7 +28,7 @@ def operations(address: str, params: Params, num_weights: int) -> float:
 
 def num_weights(params: Params) -> int:
     """Weights of the model that params.yaml describes."""
-    return num_parameters(ModelParams.model_validate(params["model"]), num_entries(params["tokenizer"]))
+    return num_parameters(ModelParams.model_validate(params["model"]).root, num_entries(params["tokenizer"]))
 
 
 def pretraining_tokens(params: Params) -> int:

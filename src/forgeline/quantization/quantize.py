@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from forgeline.core.errors import ParamsError
 from forgeline.core.progress import progress
+from forgeline.model.traits import cache_argument
 from forgeline.quantization.gptq import quantize_gptq
 from forgeline.quantization.grid import DTYPES, QuantizedWeight
 from forgeline.quantization.rtn import quantize_rtn
@@ -42,10 +43,10 @@ def quantize_model(
         The quantized weight of each layer by its name.
 
     Raises:
-        ParamsError: The group size does not divide a layer's input size.
+        ParamsError: The group size does not divide a layer's input size, or the architecture cannot be quantized.
     """
     names = {module: name for name, module in model.named_modules()}
-    layers = list(model.get_decoder().layers)
+    layers = _decoder_layers(model)
     linears = [[module for module in layer.modules() if isinstance(module, nn.Linear)] for layer in layers]
     for module in [module for group in linears for module in group]:
         _require_divisible(names[module], module, spec)
@@ -123,6 +124,16 @@ def _round_the_rest(model: PreTrainedModel, quantized: set[str], spec: Quantizat
     for name, parameter in model.named_parameters():
         if name not in quantized:
             parameter.copy_(parameter.to(DTYPES[spec.head_dtype]).to(parameter.dtype))
+
+
+def _decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
+    layers = getattr(model.get_decoder(), "layers", None)
+    if layers is None or cache_argument(model) != "past_key_values":  # GPT-2, Mamba
+        raise ParamsError(
+            f"quantize: a {model.config.model_type} model cannot be quantized here; docs/models.md names those that "
+            "can: take the quantized models out of evaluate.models, benchmark.models and register.models in params.yaml"
+        )
+    return list(layers)
 
 
 def _require_divisible(name: str, module: nn.Linear, spec: QuantizationSpec) -> None:

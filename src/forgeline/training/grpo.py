@@ -15,6 +15,7 @@ from forgeline.core.records import Conversation
 from forgeline.core.run import Counts
 from forgeline.evaluation.scores import Score, bootstrap_interval, proportion
 from forgeline.model.params import ComputeParams
+from forgeline.model.traits import require_branches
 from forgeline.tokenization.chat import render_prompt, stop_token_ids
 from forgeline.tokenization.loading import load_tokenizer
 from forgeline.training.loop.policy import HistoryRow, Judge, LogStep, train_policy
@@ -72,6 +73,7 @@ def train_grpo(
 
     Raises:
         DataError: No conversation gives a prompt.
+        ParamsError: The architecture cannot run several answers after one prompt.
         StopRequested: SIGTERM or Ctrl-C came; a checkpoint was saved first.
     """
     tokenizer = load_tokenizer(sft)
@@ -80,6 +82,7 @@ def train_grpo(
     watched = [held_out[index] for index in record_order(len(held_out), len(held_out), params.seed)]
     watched = watched[: params.eval_prompts]
     plain = load_plain(sft, device)
+    require_branches(plain, "align.grpo")
     config = lora_config(plain, params.lora)
     torch.manual_seed(params.seed)
     model = get_peft_model(plain, config)

@@ -73,6 +73,57 @@ def test_a_phase_of_an_unknown_source_is_refused_with_those_there_are(problems) 
     ]
 
 
+def family(name: str, **overrides: Any) -> dict[str, Any]:
+    return {"kind": "transformers", "model_type": name, "overrides": overrides}
+
+
+def test_a_familys_own_limit_counts(problems) -> None:
+    (found,) = problems(put(model=family("qwen3", max_position_embeddings=300), pack__sequence_length=301))
+    assert found == (
+        "pack.sequence_length 301 is more than what model.model_type reads by default or model.overrides say, 300: "
+        "lower it or raise that"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (
+            family("mixtrl"),
+            "model.model_type: transformers has no causal language model 'mixtrl': did you mean mix",
+        ),
+        (family("qwen3", hiden_size=8), "model.overrides.hiden_size: qwen3 has no such key: did you mean hidden_size"),
+        ({"kind": "gpt"}, "model.kind: got 'gpt' (text), expected one of 'llama', 'decoder', 'transformers'"),
+        ({"kind": "transformers", "model_type": "qwen3"}, "model.overrides is missing: add it (transformers needs it)"),
+    ],
+)
+def test_architectures_that_do_not_exist_are_refused(problems, model: dict[str, Any], expected: str) -> None:
+    (found,) = problems(put(model=model))
+    assert found.startswith(expected)
+
+
+def test_heads_that_do_not_divide_are_told_with_their_line(problems) -> None:
+    assert problems(put(model__hidden_size=200)) == [
+        "model: hidden_size 200 is not a multiple of num_attention_heads 3: change one of them"
+    ]
+    assert problems(put(model__num_key_value_heads=2)) == [
+        "model: num_attention_heads 3 is not a multiple of num_key_value_heads 2: change one of them"
+    ]
+
+
+def test_adapters_for_layers_that_the_decoder_lacks_are_refused(problems) -> None:
+    model = dict(read_yaml(REPOSITORY / "params.yaml")["model"])
+    del model["rope_theta"], model["rms_norm_eps"]
+    choices = {
+        "kind": "decoder", "positions": {"name": "alibi"}, "sliding_window": None, "attention_bias": False,
+        "qk_norm": False, "norm": "layernorm", "norm_eps": 1e-5, "activation": "gelu", "mlp_bias": False,
+        "dropout": 0.0,
+    }  # fmt: skip
+    found = problems(put(model={**model, **choices}))
+    assert [line.split(":")[0] for line in found] == ["align.dpo.lora.target_modules", "align.grpo.lora.target_modules"]
+    assert found[0].endswith("a model of model.kind decoder with these choices has no layer gate_proj: take it out")
+
+
 @pytest.mark.parametrize("section", ["evaluate", "benchmark", "register"])
 def test_models_that_nothing_makes_are_refused(problems, section: str) -> None:
     (found,) = problems(put(**{f"{section}__models": ["sft", "gptq_w2", "ppo"]}))

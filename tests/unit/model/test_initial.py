@@ -7,9 +7,9 @@ from forgeline.core.errors import DataError, FingerprintError, ParamsError
 from forgeline.core.origin import Origin
 from forgeline.core.storage import sha256_path, write_json
 from forgeline.model.build import build_model
-from forgeline.model.initial import extend_embeddings, initial_model, require_length
+from forgeline.model.initial import extend_embeddings, initial_model
 from forgeline.model.loading import save_model_files
-from forgeline.model.params import ModelParams
+from forgeline.model.params import LlamaParams
 from forgeline.tokenization.adopt import origin_fingerprint
 from forgeline.tokenization.extension import EXTENSION_FILE, Extension, read_extension
 from forgeline.tokenization.loading import load_tokenizer
@@ -18,7 +18,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture
-def saved(tiny_architecture: ModelParams, tokenizer, tmp_path: Path):
+def saved(tiny_architecture: LlamaParams, tokenizer, tmp_path: Path):
     """A model and the folder it was saved in."""
     torch.manual_seed(5)
     model = build_model(tiny_architecture, tokenizer)
@@ -44,7 +44,7 @@ def extended(saved, tokenizer_folder: Path, tmp_path: Path) -> Path:
 
 class TestContinuing:
     def test_it_starts_from_those_weights(
-        self, saved, tiny_architecture: ModelParams, tokenizer, tokenizer_folder: Path
+        self, saved, tiny_architecture: LlamaParams, tokenizer, tokenizer_folder: Path
     ) -> None:
         model, folder = saved
         other = tiny_architecture.model_copy(update={"num_hidden_layers": 1})  # of no weight: the folder decides
@@ -55,7 +55,7 @@ class TestContinuing:
         assert start.sha256 == sha256_path(folder)
         assert len(start.new_ids) == 0
 
-    def test_none_is_random_weights(self, tiny_architecture: ModelParams, tokenizer, tokenizer_folder: Path) -> None:
+    def test_none_is_random_weights(self, tiny_architecture: LlamaParams, tokenizer, tokenizer_folder: Path) -> None:
         torch.manual_seed(5)
         start = initial_model(None, tiny_architecture, tokenizer, tokenizer_folder)
         torch.manual_seed(5)
@@ -63,25 +63,25 @@ class TestContinuing:
         assert start.sha256 is None
 
     def test_a_name_of_nothing_is_refused(
-        self, tiny_architecture: ModelParams, tokenizer, tokenizer_folder: Path
+        self, tiny_architecture: LlamaParams, tokenizer, tokenizer_folder: Path
     ) -> None:
         with pytest.raises(ParamsError, match=r"pretrain\.init_from someone/model is no folder"):
             initial_model("someone/model", tiny_architecture, tokenizer, tokenizer_folder)
 
     def test_a_hub_name_without_network_says_how_to_go_on(
-        self, tiny_architecture: ModelParams, tokenizer, tokenizer_folder: Path
+        self, tiny_architecture: LlamaParams, tokenizer, tokenizer_folder: Path
     ) -> None:
         with pytest.raises(DataError, match=rf"hf download someone/model --revision {COMMIT} --local-dir models/model"):
             initial_model(f"someone/model@{COMMIT}", tiny_architecture, tokenizer, tokenizer_folder)
 
     def test_a_folder_without_a_model_is_refused(
-        self, tiny_architecture: ModelParams, tokenizer, tokenizer_folder: Path
+        self, tiny_architecture: LlamaParams, tokenizer, tokenizer_folder: Path
     ) -> None:
         with pytest.raises(DataError, match="is not a model folder"):
             initial_model(str(tokenizer_folder), tiny_architecture, tokenizer, tokenizer_folder)
 
     def test_another_tokenizer_is_refused(
-        self, saved, tiny_architecture: ModelParams, tokenizer, tokenizer_folder: Path
+        self, saved, tiny_architecture: LlamaParams, tokenizer, tokenizer_folder: Path
     ) -> None:
         _, folder = saved
         file = folder / "tokenizer.json"
@@ -91,7 +91,7 @@ class TestContinuing:
 
     @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
     def test_weights_that_are_not_numbers_are_refused(
-        self, saved, tiny_architecture: ModelParams, tokenizer, tokenizer_folder: Path, bad: float
+        self, saved, tiny_architecture: LlamaParams, tokenizer, tokenizer_folder: Path, bad: float
     ) -> None:
         model, folder = saved
         model.model.layers[1].mlp.up_proj.weight.data[3, 2] = bad
@@ -100,24 +100,18 @@ class TestContinuing:
             initial_model(str(folder), tiny_architecture, tokenizer, tokenizer_folder)
 
     def test_a_file_that_only_looks_like_gguf_is_refused(
-        self, tiny_architecture: ModelParams, tokenizer, tokenizer_folder: Path, tmp_path: Path
+        self, tiny_architecture: LlamaParams, tokenizer, tokenizer_folder: Path, tmp_path: Path
     ) -> None:
         file = tmp_path / "model.gguf"
         file.write_bytes(b"GGUF" + bytes(60))
         with pytest.raises(DataError, match=r"pretrain\.init_from: .*model\.gguf cannot be read"):
             initial_model(str(file), tiny_architecture, tokenizer, tokenizer_folder)
 
-    def test_windows_longer_than_the_models_positions_are_refused(self, saved) -> None:
-        model, _ = saved
-        require_length(model, 64)
-        with pytest.raises(ParamsError, match=r"pack\.sequence_length 65 is more than the 64 positions of the model"):
-            require_length(model, 65)
-
 
 class TestExtendedVocabulary:
     @pytest.mark.parametrize("tied", [True, False])
     def test_new_rows_are_the_means_of_their_old_pieces_and_old_rows_stay(
-        self, tiny_architecture: ModelParams, tokenizer, tied: bool
+        self, tiny_architecture: LlamaParams, tokenizer, tied: bool
     ) -> None:
         model = build_model(tiny_architecture.model_copy(update={"tie_word_embeddings": tied}), tokenizer)
         before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -132,7 +126,7 @@ class TestExtendedVocabulary:
         assert (model.lm_head.weight is model.model.embed_tokens.weight) is tied
 
     def test_rows_beyond_the_vocabulary_are_used_before_new_ones_are_made(
-        self, tiny_architecture: ModelParams, tokenizer
+        self, tiny_architecture: LlamaParams, tokenizer
     ) -> None:
         model = build_model(tiny_architecture, tokenizer)
         extend_embeddings(model, Extension("x", 298, [[1], [2]]))
@@ -140,7 +134,7 @@ class TestExtendedVocabulary:
         assert torch.equal(model.lm_head.weight[299], model.lm_head.weight[2])
 
     def test_a_model_of_the_origins_tokenizer_is_extended(
-        self, saved, extended: Path, tiny_architecture: ModelParams
+        self, saved, extended: Path, tiny_architecture: LlamaParams
     ) -> None:
         model, folder = saved
         start = initial_model(str(folder), tiny_architecture, load_tokenizer(extended), extended)
@@ -149,7 +143,7 @@ class TestExtendedVocabulary:
         assert torch.allclose(start.model.lm_head.weight[300], model.lm_head.weight[pieces[0]].mean(dim=0))
 
     def test_a_model_that_has_been_extended_before_is_taken_as_it_is(
-        self, saved, extended: Path, tiny_architecture: ModelParams, tmp_path: Path
+        self, saved, extended: Path, tiny_architecture: LlamaParams, tmp_path: Path
     ) -> None:
         _, folder = saved
         first = initial_model(str(folder), tiny_architecture, load_tokenizer(extended), extended)
@@ -158,7 +152,7 @@ class TestExtendedVocabulary:
         assert len(again.new_ids) == 0
         assert torch.equal(again.model.lm_head.weight, first.model.lm_head.weight)
 
-    def test_a_model_of_another_origin_is_refused(self, saved, extended: Path, tiny_architecture: ModelParams) -> None:
+    def test_a_model_of_another_origin_is_refused(self, saved, extended: Path, tiny_architecture: LlamaParams) -> None:
         _, folder = saved
         file = extended / EXTENSION_FILE
         file.write_text(file.read_text().replace(read_extension(extended).origin, "0" * 64))
@@ -166,7 +160,7 @@ class TestExtendedVocabulary:
             initial_model(str(folder), tiny_architecture, load_tokenizer(extended), extended)
 
     def test_a_model_with_too_few_rows_is_refused(
-        self, saved, extended: Path, tiny_architecture: ModelParams, tmp_path: Path
+        self, saved, extended: Path, tiny_architecture: LlamaParams, tmp_path: Path
     ) -> None:
         model, _ = saved
         save_model_files(model, load_tokenizer(extended), tmp_path / "wrong")

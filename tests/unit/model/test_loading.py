@@ -201,3 +201,34 @@ def test_a_damaged_configuration_is_named(base) -> None:
     Path("models/base/config.json").write_text("{")
     with pytest.raises(DataError, match="models/base cannot be loaded"):
         load_model(Path("models/base"), CPU)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_numbers_are_refused_by_name(base, value: float) -> None:
+    file = Path("models/base/model.safetensors")
+    tensors = load_file(file)
+    tensors["model.layers.1.mlp.up_proj.weight"][3, 2] = value
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(
+        DataError, match=r"models/base: the weights model\.layers\.1\.mlp\.up_proj\.weight hold NaN or inf"
+    ):
+        load_model(Path("models/base"), CPU)
+
+
+def test_weights_whose_sum_alone_overflows_are_numbers(base) -> None:
+    file = Path("models/base/model.safetensors")
+    tensors = load_file(file)
+    tensors["model.norm.weight"][:2] = 3e38
+    save_file(tensors, file, metadata={"format": "pt"})
+    assert load_model(Path("models/base"), CPU).model.norm.weight[0].item() == pytest.approx(3e38)
+
+
+def test_an_adapter_that_is_not_numbers_is_refused_by_name(base, tokenizer) -> None:
+    save_model_files(with_adapter(base, "models/base", 1), tokenizer, Path("models/adapter"))
+    file = Path("models/adapter/adapter_model.safetensors")
+    tensors = load_file(file)
+    name = next(name for name in tensors if "lora_A" in name)
+    tensors[name][0, 0] = float("nan")
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(DataError, match=r"models/adapter: the weights .*lora_A.* hold NaN or infinity"):
+        load_model(Path("models/adapter"), CPU)

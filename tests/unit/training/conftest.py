@@ -8,7 +8,7 @@ import pytest
 from tests.unit.training.toys import ANSWERS, chat
 
 from forgeline.core.records import Conversation, PreferencePair
-from forgeline.model.params import ComputeParams, ModelParams
+from forgeline.model.params import ComputeParams, LlamaParams
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,7 @@ def compute() -> ComputeParams:
 
 @pytest.fixture(scope="session")
 def chat_model(
-    tokenizer: "PreTrainedTokenizerFast", tiny_architecture: ModelParams, tmp_path_factory: pytest.TempPathFactory
+    tokenizer: "PreTrainedTokenizerFast", tiny_architecture: LlamaParams, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A model folder with random weights."""
     import torch

@@ -21,12 +21,18 @@ class LossNetwork(nn.Module):
     the logits need not leave it.
     """
 
-    model: Any  # a causal language model of transformers, or one that is called like it
+    model: Any
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, is_blockwise: bool | None = None) -> None:
+        """Finds out how the loss can be computed.
+
+        Args:
+            model: A causal language model of transformers, or one that is called like it.
+            is_blockwise: Whether its head is a plain one, where that cannot be tried (on tensors without content).
+        """
         super().__init__()
         self.model = model
-        self._is_blockwise = has_plain_head(model)
+        self._is_blockwise = has_plain_head(model) if is_blockwise is None else is_blockwise
 
     def forward(self, labels: Tensor | None, uniforms: Tensor | None = None, **inputs: Tensor) -> Tensor:
         """The loss in nats, summed over supervised tokens; without labels the logits, for objectives of one's own.
