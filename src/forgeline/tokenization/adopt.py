@@ -203,8 +203,8 @@ def split_as_gguf_says(core: Tokenizer, file: Path) -> None:
         return
     if way not in _GGUF_WORDS:
         raise DataError(
-            f"{file} splits words as {way!r}, which is not one of {', '.join(_GGUF_WORDS)}: choose a folder of the same "
-            "model that holds a tokenizer.json"
+            f"{file} splits words as {way!r}, which is not one of {', '.join(_GGUF_WORDS)}: choose a folder of the "
+            "same model that holds a tokenizer.json"
         )
     core.pre_tokenizer = pre_tokenizers.Sequence(list(_GGUF_WORDS[way])) if way != "gpt-2" else _GPT2_WORDS
     if way == "qwen2":
