@@ -18,7 +18,7 @@ def main(packed: Path, tokenizer: Path, documents: Path, metrics: Path) -> None:
         require_fingerprint(train.tokenizer, str(packed), tokenizer_fingerprint(tokenizer), str(tokenizer))
         encoder = load_tokenizer(tokenizer)
         texts = read_documents(documents)["text"].to_pylist()
-        ids = encoder(texts, add_special_tokens=False)["input_ids"]
+        ids = encoder(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         model = NgramModel(train.tokens(), params.ngram_order, len(encoder))
         num_bytes = sum(len(text.encode()) for text in texts)
         run.summarize(

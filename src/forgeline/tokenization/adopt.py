@@ -98,11 +98,11 @@ def load_origin_tokenizer(origin: Origin) -> PreTrainedTokenizerFast:
         loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(origin.folder), **origin.arguments)
     except _READING_ERRORS as error:
         problem = str(error).partition("\n")[0]
-        raise DataError(f"tokenizer.origin: {name} holds no tokenizer ({problem}): choose another") from None
+        raise DataError(f"{name} holds no tokenizer that can be read ({problem}): choose another origin") from None
     if not isinstance(loaded, PreTrainedTokenizerFast):
-        raise DataError(f"tokenizer.origin: {name} has no fast tokenizer: give a folder that holds a tokenizer.json")
+        raise DataError(f"{name} has no fast tokenizer: choose an origin that holds a tokenizer.json")
     if origin.gguf_file is not None:
-        _split_as_gguf_says(loaded.backend_tokenizer, origin.folder / origin.gguf_file)
+        split_as_gguf_says(loaded.backend_tokenizer, origin.folder / origin.gguf_file)
     return loaded
 
 
@@ -189,7 +189,7 @@ def _unknown_token(description: dict[str, Any]) -> str | None:
     return None if unknown is None else str(unknown)
 
 
-def _split_as_gguf_says(core: Tokenizer, file: Path) -> None:
+def split_as_gguf_says(core: Tokenizer, file: Path) -> None:
     """Splits text into words as the model was trained; transformers splits all byte-level BPE of GGUF files like GPT-2.
 
     Raises:
@@ -203,8 +203,8 @@ def _split_as_gguf_says(core: Tokenizer, file: Path) -> None:
         return
     if way not in _GGUF_WORDS:
         raise DataError(
-            f"tokenizer.origin: {file} splits words as {way!r}, which is not one of {', '.join(_GGUF_WORDS)}: give the "
-            "folder of the same model that holds a tokenizer.json"
+            f"{file} splits words as {way!r}, which is not one of {', '.join(_GGUF_WORDS)}: choose a folder of the "
+            "same model that holds a tokenizer.json"
         )
     core.pre_tokenizer = pre_tokenizers.Sequence(list(_GGUF_WORDS[way])) if way != "gpt-2" else _GPT2_WORDS
     if way == "qwen2":

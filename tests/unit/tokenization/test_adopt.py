@@ -10,7 +10,12 @@ from transformers import AutoTokenizer
 from forgeline.core.errors import DataError, ParamsError
 from forgeline.core.origin import find_origin
 from forgeline.core.storage import sha256_path
-from forgeline.tokenization.adopt import adopt_tokenizer, load_origin_tokenizer, origin_fingerprint
+from forgeline.tokenization.adopt import (
+    adopt_tokenizer,
+    load_origin_tokenizer,
+    origin_fingerprint,
+    split_as_gguf_says,
+)
 from forgeline.tokenization.chat import render_conversation, stop_token_ids
 from forgeline.tokenization.extension import Extension, read_extension
 from forgeline.tokenization.loading import load_tokenizer
@@ -128,7 +133,7 @@ def test_a_tokenizer_without_a_template_is_explained(llama2_like: Path) -> None:
 
 def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
-    with pytest.raises(DataError, match=rf"tokenizer\.origin: {tmp_path} holds no tokenizer .*choose another"):
+    with pytest.raises(DataError, match=rf"{tmp_path} holds no tokenizer that can be read .*choose another origin"):
         adopt_tokenizer(adopt_params(tmp_path))
 
 
@@ -168,3 +173,26 @@ def test_word_levels_are_adopted_too(tmp_path: Path) -> None:
     assert made.roles == {"end_of_document": "<|endoftext|>", "end_of_turn": "<|im_end|>", "pad": "<|pad|>"}
     assert made.tokenizer.encode("a c b") == [1, 0, 2]
     assert made.tokenizer.unk_token_id == 0
+
+
+@pytest.mark.parametrize("way", ["gpt-2", "qwen2", "llama-bpe", "smollm"])
+def test_every_known_way_of_splitting_keeps_the_text(way: str, origins, monkeypatch: pytest.MonkeyPatch) -> None:
+    core = named_way(way, origins, monkeypatch)
+    text = "It's 12345  blanks\n\n naïve 東京\tend "
+    assert core.decode(core.encode(text).ids) == text
+    digits = [len(part) for part, _ in core.pre_tokenizer.pre_tokenize_str("12345")]
+    assert digits == {"gpt-2": [5], "qwen2": [1] * 5, "llama-bpe": [3, 2], "smollm": [1] * 5}[way]
+
+
+def test_an_unknown_way_of_splitting_is_refused(origins, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match=r"splits words as 'viking', which is not one of gpt-2, smollm, qwen2"):
+        named_way("viking", origins, monkeypatch)
+
+
+def named_way(way: str, origins: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Tokenizer:
+    """A byte-level tokenizer as read from a GGUF file that names this way of splitting."""
+    metadata = {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": way}
+    monkeypatch.setattr("transformers.integrations.gguf.reader.read_gguf_metadata", lambda path: (metadata, ()))
+    core = Tokenizer.from_file(str(origins["byte_bpe"] / "tokenizer.json"))
+    split_as_gguf_says(core, Path("model.gguf"))
+    return core

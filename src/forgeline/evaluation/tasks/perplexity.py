@@ -22,7 +22,8 @@ class Perplexity:
         require_samples(len(documents))
         boundary = int(subject.tokenizer.bos_token_id)
         texts = [text for _, text in documents]
-        encoded = subject.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        # As packed for training: text that spells a special token is text.
+        encoded = subject.tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         spans = [document_spans([*ids, boundary], boundary, scoring.window_tokens) for ids in encoded]
         scored = iter(
             span_logps(subject.model, [span for group in spans for span in group], batch_tokens=scoring.batch_tokens)
