@@ -10,9 +10,13 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from tests.unit.model.shapes import DECODER
+from tests.unit.model.test_families import FAMILIES, family
 
 from forgeline.core.durations import note_duration
 from forgeline.core.params import plain, read_yaml, write_yaml
+from forgeline.model.params import ModelParams
+from forgeline.planning.model_size import num_parameters
 from forgeline.planning.plan import Plan, make_plan
 from forgeline.planning.terminal import plan_view
 
@@ -96,6 +100,35 @@ def test_a_stage_that_has_run_is_scaled_by_its_work(root: Path) -> None:
     assert costs["clean@large"].basis == "typical"
     assert costs["pretrain"].seconds == pytest.approx(7 + 100 * 2, rel=0.15)  # 7 s to start, twice the steps
     assert costs["clean@small"].seconds == pytest.approx(3 + 10 * 2)  # twice the documents
+
+
+def test_pretraining_takes_the_memory_of_its_step(root: Path) -> None:
+    found = plan(params())
+    memory = found.training.step_memory
+    assert memory is not None
+    assert memory.weights == pytest.approx(4 * found.training.num_parameters, rel=1e-3)
+    (pretrain,) = [cost for cost in found.stages if cost.stage == "pretrain"]
+    libraries = 420e6
+    assert pretrain.memory_bytes == libraries + memory.peak
+    wider = plan(params(pretrain={"micro_batch_size": 8})).training.step_memory
+    assert wider is not None
+    assert wider.logits == 4 * memory.logits
+
+
+@pytest.mark.parametrize("kind", ["decoder", "qwen3", "mixtral"])
+def test_every_kind_of_model_is_reckoned_with(root: Path, kind: str) -> None:
+    values = params()
+    values["model"] = DECODER if kind == "decoder" else family(kind, **FAMILIES[kind]).model_dump()
+    values["pack"]["sequence_length"] = values["evaluate"]["scoring"]["window_tokens"] = 32
+    found = plan(values)
+    architecture = ModelParams.model_validate(values["model"]).root
+    assert found.training.num_parameters == num_parameters(architecture, 1000)
+    assert (found.training.step_memory is None) == (kind == "mixtral")
+    text = StringIO()
+    Console(file=text, width=80).print(plan_view(found))
+    assert re.search(
+        r"memory of a step +\?" if kind == "mixtral" else r"memory of a step +[\d.]+ [MG]B: ", text.getvalue()
+    )
 
 
 def test_a_note_of_other_times_is_passed_over(root: Path) -> None:
