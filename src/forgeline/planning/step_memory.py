@@ -100,10 +100,12 @@ def step_memory(
     with _as_if_real(), FakeTensorMode(), PretendedScalars(), LiveMemory() as live:
         model = new_model(params, _Vocabulary(vocab_size))
         model.train()
-        if shape.gradient_checkpointing:
-            model.activation_checkpointing_enable()
         try:
-            return _measure(model, vocab_size, optimizer, compute, shape, live)
+            # Fake tensors cannot be copied, so the working copy is a second model.
+            double = new_model(params, _Vocabulary(vocab_size)).train() if compute.precision == "bf16" else None
+            if shape.gradient_checkpointing:
+                (double or model).activation_checkpointing_enable()
+            return _measure(model, double, vocab_size, optimizer, shape, live)
         except RuntimeError:  # a size that depends on content, or a kernel that torch has no rule of sizes for
             return None
 
@@ -142,13 +144,14 @@ def pretraining_memory(params: Params) -> StepMemory | None:
 
 def _measure(
     model: PreTrainedModel,
+    double: PreTrainedModel | None,
     vocab_size: int,
     params: OptimizerParams,
-    compute: ComputeParams,
     shape: StepShape,
     live: LiveMemory,
 ) -> StepMemory:
-    step = _Step(model, build_optimizers(params, model), compute, vocab_size, shape, live)
+    copy = None if double is None else WorkingCopy(model, double)
+    step = _Step(model, copy, build_optimizers(params, model), vocab_size, shape, live)
     weights = live.num_bytes
     for _ in range(_NUM_STEPS):
         step.run()
@@ -168,16 +171,16 @@ class _Step:
     def __init__(
         self,
         model: PreTrainedModel,
+        copy: WorkingCopy | None,
         optimizers: list[Optimizer],
-        compute: ComputeParams,
         vocab_size: int,
         shape: StepShape,
         live: LiveMemory,
     ) -> None:
         is_blockwise = not any(getattr(model.config, name, None) for name in _CHANGES_OF_LOGITS)
         self.model = model
-        self.copy = WorkingCopy(model) if compute.precision == "bf16" else None
-        self.network = LossNetwork(model if self.copy is None else self.copy.model, is_blockwise)
+        self.copy = copy
+        self.network = LossNetwork(model if copy is None else copy.model, is_blockwise)
         self.optimizers = optimizers
         self.vocab_size = vocab_size
         self.shape = shape

@@ -1,5 +1,6 @@
 """The estimate of a step's memory against torch's own tracker on a real step with real tensors."""
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -41,11 +42,11 @@ def compute(precision: Any) -> ComputeParams:
 def measured_peak(params: Architecture, knobs: Any, precision: ComputeParams, shape: StepShape) -> int:
     """What torch's tracker saw at most in two steps of training as the loop takes them."""
     model = build_model(params, Vocabulary()).train()
-    if shape.gradient_checkpointing:
-        model.activation_checkpointing_enable()
     optimizers = build_optimizers(knobs, model)
-    copy = WorkingCopy(model) if precision.precision == "bf16" else None
+    copy = WorkingCopy(model, deepcopy(model)) if precision.precision == "bf16" else None
     network = LossNetwork(model if copy is None else copy.model)
+    if shape.gradient_checkpointing:
+        network.model.activation_checkpointing_enable()
     tracker = MemTracker()
     tracker.track_external(model, *([] if copy is None else [copy.model]), *optimizers)
     ids = torch.randint(0, VOCABULARY, (shape.micro_batch_size, shape.sequence_length))

@@ -63,8 +63,14 @@ class WorkingCopy:
         model: The copy. Its buffers (rotary frequencies, say) keep their precision.
     """
 
-    def __init__(self, masters: nn.Module) -> None:
-        self.model = copy.deepcopy(masters)
+    def __init__(self, masters: nn.Module, model: nn.Module) -> None:
+        """Makes the copy of another model of the same architecture.
+
+        Args:
+            masters: What is trained.
+            model: What becomes the copy; its weights are converted.
+        """
+        self.model = model
         for parameter in self.model.parameters():
             parameter.data = parameter.data.bfloat16()
         self._pairs = list(zip(masters.parameters(), self.model.parameters(), strict=True))
@@ -107,7 +113,7 @@ class Computation:
         self._copy = None
         if alone and all(parameter.requires_grad for parameter in model.parameters()):
             model.to(accelerator.device)
-            self._copy = WorkingCopy(model)
+            self._copy = WorkingCopy(model, copy.deepcopy(model))
         network = LossNetwork(model if self._copy is None else self._copy.model)
         _set_up(network.model, params, accelerator.device)
         if self._copy is None:
@@ -132,7 +138,7 @@ class Computation:
 
 def _set_up(model: Any, params: PretrainParams, device: torch.device) -> None:
     if params.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.activation_checkpointing_enable()
     if params.compile:
         if device.type == "cpu":  # compiled, the plain products are faster than torch's fused attention for CPUs
             model.set_attn_implementation("eager")
