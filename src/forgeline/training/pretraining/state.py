@@ -54,7 +54,8 @@ class RunState:
         self._checkpoints = checkpoints
         self._frozen = {name for name, weights in model.named_parameters() if not weights.requires_grad}
         prepared = accelerator.prepare(model, *optimizers)
-        self.model: nn.Module = prepared[0].train()  # a model that was loaded comes in evaluation mode
+        self.model: nn.Module = prepared[0]
+        self.model.train()  # one that was loaded comes in evaluation mode
         self.optimizers: list[Optimizer] = list(prepared[1:])
         self.step = 0
         self.history: list[HistoryRow] = []
