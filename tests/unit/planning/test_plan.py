@@ -106,13 +106,13 @@ def test_pretraining_takes_the_memory_of_its_step(root: Path) -> None:
     found = plan(params())
     memory = found.training.step_memory
     assert memory is not None
-    assert memory.weights == pytest.approx(4 * found.training.num_parameters, rel=1e-3)
+    assert memory.weights == pytest.approx((4 + 2) * found.training.num_parameters, rel=1e-3)  # and the copy in bf16
     (pretrain,) = [cost for cost in found.stages if cost.stage == "pretrain"]
     libraries = 420e6
     assert pretrain.memory_bytes == libraries + memory.peak
     wider = plan(params(pretrain={"micro_batch_size": 8})).training.step_memory
     assert wider is not None
-    assert wider.logits == 4 * memory.logits
+    assert wider.activations > 3 * memory.activations
 
 
 @pytest.mark.parametrize("kind", ["decoder", "qwen3", "mixtral"])
@@ -123,12 +123,10 @@ def test_every_kind_of_model_is_reckoned_with(root: Path, kind: str) -> None:
     found = plan(values)
     architecture = ModelParams.model_validate(values["model"]).root
     assert found.training.num_parameters == num_parameters(architecture, 1000)
-    assert (found.training.step_memory is None) == (kind == "mixtral")
+    assert found.training.step_memory is not None
     text = StringIO()
     Console(file=text, width=80).print(plan_view(found))
-    assert re.search(
-        r"memory of a step +\?" if kind == "mixtral" else r"memory of a step +[\d.]+ [MG]B: ", text.getvalue()
-    )
+    assert re.search(r"memory of a step +[\d.]+ [MG]B: ", text.getvalue())
 
 
 def test_a_note_of_other_times_is_passed_over(root: Path) -> None:

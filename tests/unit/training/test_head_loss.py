@@ -80,7 +80,7 @@ def test_drawn_labels_are_those_of_the_whole_logits() -> None:
 def test_heads_that_do_more_than_multiply_are_told_apart(tiny_model) -> None:
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "vocab_size": 20, "head_dim": 8}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
-    capped = Gemma2ForCausalLM(Gemma2Config(**sizes, **heads, final_logit_softcapping=0.1))
+    capped = Gemma2ForCausalLM(Gemma2Config(**sizes, **heads, final_logit_softcapping=30.0))
     assert has_plain_head(tiny_model(0))
     assert has_plain_head(GPT2LMHeadModel(GPT2Config(vocab_size=20, n_embd=16, n_layer=1, n_head=2)))
     assert not has_plain_head(capped)

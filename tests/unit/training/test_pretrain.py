@@ -118,15 +118,16 @@ class TestLearning:
         validated = always | {"validation_loss"}
         assert seen == [(1, always), (2, always), (3, always), (4, validated), (5, validated)]
 
-    def test_dropout_is_off_while_validating_and_on_while_training(self, train, tiny_model) -> None:
+    @pytest.mark.parametrize("loaded", [False, True])  # what is loaded to continue from comes in evaluation mode
+    def test_dropout_is_off_while_validating_and_on_while_training(self, train, tiny_model, loaded: bool) -> None:
         modes: list[tuple[bool, bool]] = []
-        model = tiny_model(7)
+        model = tiny_model(7).train(not loaded)
         model.base_model.register_forward_hook(
             lambda module, *_: modes.append((module.training, torch.is_grad_enabled()))
         )
         train(model, num_steps=2, eval_windows=4)
-        probes = [(False, False)] * 2  # how the head is told from others
-        assert modes == [*probes, (False, False), (True, True), (True, True), (False, False)]
+        probe = (False, False)  # how the head is told from others
+        assert modes == [probe, (False, False), (True, True), (True, True), (False, False)]
 
 
 def test_an_objective_of_ones_own_is_minimized_and_its_sums_are_told_per_token(train, tiny_model, packed) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 
+from forgeline.model.batches import evaluation_mode
 from forgeline.training.loop.objective import IGNORED
 
 # Numbers in a block of logits, 64 MiB in bfloat16: blocks of few rows would pay more for adding up the head's gradient.
@@ -20,6 +21,7 @@ _BLOCK_NUMBERS = 1 << 25
 # Numbers in a strip of a block, whose softmax is in float32: few enough for the processor's cache.
 _STRIP_NUMBERS = 1 << 21
 _LEAST_ROWS = 256
+_PROBE_LOGIT = 1000.0
 
 
 def head_loss(hidden: Tensor, weight: Tensor, labels: Tensor, uniforms: Tensor | None = None) -> Tensor:
@@ -54,7 +56,8 @@ class _HeadLoss(torch.autograd.Function):
         vocabulary = weight.size(0)
         size = min(len(hidden), max(_LEAST_ROWS, _BLOCK_NUMBERS // vocabulary))
         logits_buffer = hidden.new_empty(size, vocabulary)
-        strip_buffer = hidden.new_empty(max(1, _STRIP_NUMBERS // vocabulary), vocabulary, dtype=torch.float32)
+        strip_rows = min(size, max(1, _STRIP_NUMBERS // vocabulary))
+        strip_buffer = hidden.new_empty(strip_rows, vocabulary, dtype=torch.float32)
         for start in range(0, len(hidden), size):
             rows = slice(start, min(start + size, len(hidden)))
             logits = torch.mm(hidden[rows], weight.t(), out=logits_buffer[: rows.stop - start])
@@ -106,20 +109,29 @@ def draw_labels(logits: Tensor, labels: Tensor, uniforms: Tensor) -> Tensor:
 def has_plain_head(model: nn.Module) -> bool:
     """Whether the model's logits are the product of its body's last hidden states and its head's weight, nothing else.
 
-    Some families scale or cap their logits, or add a bias. Rather than by a list of names they are told by putting
-    eight tokens through both ways. Models in PEFT's wrapper go the plain way.
+    Some families scale or cap their logits, or add a bias. Rather than by a list of names they are told by trying: the
+    body's output is replaced by one so large that a cap shows. Models in PEFT's wrapper go the plain way.
     """
     if not isinstance(model, PreTrainedModel):
         return False
     body, head = model.base_model, model.get_output_embeddings()
     if body is model or type(head) is not nn.Linear or head.bias is not None:
         return False
-    device = head.weight.device
-    ids = torch.arange(8, device=device)[None, :] % head.out_features
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
-        expected = model(input_ids=ids, use_cache=False).logits
-        found = body(input_ids=ids, use_cache=False)[0] @ head.weight.t()
-    model.train(was_training)
-    return expected.shape == found.shape and torch.allclose(expected.float(), found.float(), rtol=1e-4, atol=1e-4)
+    weight = head.weight.detach()
+    probe = torch.linspace(-1.0, 1.0, 2 * weight.size(1), device=weight.device, dtype=weight.dtype).view(1, 2, -1)
+    probe *= _PROBE_LOGIT / (probe @ weight.t()).abs().max().clamp(min=1e-12)
+    handle = body.register_forward_hook(lambda _module, _inputs, output: _with_hidden(output, probe))
+    try:
+        with torch.no_grad(), evaluation_mode(model):
+            logits = model(
+                input_ids=torch.zeros((1, 2), dtype=torch.long, device=weight.device), use_cache=False
+            ).logits
+    finally:
+        handle.remove()
+    expected = probe @ weight.t()
+    return logits.shape == expected.shape and torch.allclose(logits, expected, rtol=1e-3, atol=1e-3 * _PROBE_LOGIT)
+
+
+def _with_hidden(output: Any, hidden: Tensor) -> Any:
+    output["last_hidden_state"] = hidden
+    return output

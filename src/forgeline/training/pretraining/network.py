@@ -124,6 +124,7 @@ class Computation:
         else:
             self.network, self.model = network, model
             self.optimizers = [accelerator.prepare(optimizer) for optimizer in optimizers]
+        self.network.train()  # a model that was loaded comes in evaluation mode
 
     def gradients_are_complete(self) -> None:
         """To be called after every backward pass."""
