@@ -15,6 +15,7 @@ from forgeline.model.params import ModelParams
 from forgeline.packing.dataset import MANIFEST, TokenDataset
 from forgeline.training.pretraining.batch import read_batch
 from forgeline.training.pretraining.documents import require_document_mask
+from forgeline.training.pretraining.network import LossNetwork
 from forgeline.training.pretraining.objectives import next_token_objective
 
 END = 1  # of a document
@@ -138,7 +139,7 @@ def test_the_loss_of_masked_windows_is_that_of_their_documents(tmp_path: Path, t
     model = tiny_model(3).eval()
     documents = [[10, 11], [20, 21, 22, 23]]
     batch = read_batch(dataset(tmp_path, documents), np.array([0]), True)
-    loss, num_tokens, _ = next_token_objective(model, batch)
+    loss, num_tokens, _ = next_token_objective(LossNetwork(model), batch)
     pieces = [[END, *document, END] for document in documents]
     alone = sum(
         model(input_ids=torch.tensor([ids]), labels=torch.tensor([ids])).loss * (len(ids) - 1) for ids in pieces
