@@ -18,9 +18,9 @@ from forgeline.core.storage import read_json, write_json
 from forgeline.packing.dataset import MANIFEST
 from forgeline.packing.pack import pack
 from forgeline.packing.params import PackParams
+from forgeline.tokenization.byte_bpe import train_byte_bpe
 from forgeline.tokenization.encoding import CorpusEncoder
-from forgeline.tokenization.params import TokenizerParams
-from forgeline.tokenization.train import train_tokenizer
+from forgeline.tokenization.params import ByteBpeParams
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _PEERS = CACHE / "litgpt"
@@ -39,8 +39,16 @@ def prepare(options: Options, setting: Setting) -> Path:
     texts = [text for _, text in corpus.documents()]
     parts = {"validation": texts[:_VALIDATION_DOCUMENTS], "train": texts[_VALIDATION_DOCUMENTS:]}
     shards = {split: write_shards(folder / split, part) for split, part in parts.items()}
-    wanted = TokenizerParams(vocab_size=setting.vocab_size, min_frequency=1, chat_template="forgeline")
-    encoder = CorpusEncoder(train_tokenizer(shards["train"], wanted))
+    wanted = ByteBpeParams(
+        kind="byte_bpe",
+        vocab_size=setting.vocab_size,
+        min_frequency=1,
+        normalization="none",
+        split_digits=False,
+        additional_special_tokens=[],
+        chat_template="forgeline",
+    )
+    encoder = CorpusEncoder(train_byte_bpe(shards["train"], wanted))
     packing = PackParams(sequence_length=setting.sequence_length, dtype="uint16")
     facts = {split: pack(shards[split], encoder, packing, folder, split).as_json() for split in parts}
     weights = {source: 1.0 for source in facts["train"]["sources"]}
