@@ -15,7 +15,6 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from forgeline.core.errors import DataError
-from forgeline.core.origin import Origin, find_origin
 from forgeline.core.storage import sha256_path
 from forgeline.model.build import build_model
 from forgeline.model.loading import is_adapter, load_model, parent_of
@@ -23,6 +22,7 @@ from forgeline.model.params import Architecture
 from forgeline.tokenization.adopt import origin_fingerprint
 from forgeline.tokenization.extension import Extension, read_extension
 from forgeline.tokenization.fingerprint import TOKENIZER_FILE, require_fingerprint, tokenizer_fingerprint
+from forgeline.tokenization.origin import Origin, find_origin
 
 KNOB = "pretrain.init_from"
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from forgeline.core.durations import read_durations
 from forgeline.core.errors import DataError
-from forgeline.core.origin import find_origin
 from forgeline.core.params import plain, read_yaml
 from forgeline.core.pipeline import PipelineStage, read_pipeline
 from forgeline.core.storage import read_json
@@ -26,6 +25,7 @@ from forgeline.planning.work import Params, num_weights, pretraining_tokens
 from forgeline.sources.fetch_params import FetchParams
 from forgeline.sources.hpo_split import HpoParams
 from forgeline.sources.params import SourcesParams
+from forgeline.tokenization.origin import find_origin
 
 if TYPE_CHECKING:
     from forgeline.planning.step_memory import StepMemory

@@ -17,10 +17,10 @@ from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from forgeline.core.errors import DataError, ParamsError
-from forgeline.core.origin import Origin, find_origin
 from forgeline.tokenization.assembly import Roles, assemble, read_template, save_tokenizer
 from forgeline.tokenization.extension import Extension
 from forgeline.tokenization.fingerprint import tokenizer_fingerprint
+from forgeline.tokenization.origin import Origin, find_origin
 from forgeline.tokenization.params import END_OF_TEXT, END_OF_TURN, PAD, START_OF_TURN, AdoptParams
 
 # What the parsers of transformers stumble over in a file that is not what it says.

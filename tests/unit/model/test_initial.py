@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from forgeline.core.errors import DataError, FingerprintError, ParamsError
-from forgeline.core.origin import Origin
 from forgeline.core.storage import sha256_path, write_json
 from forgeline.model.build import build_model
 from forgeline.model.initial import extend_embeddings, initial_model
@@ -13,6 +12,7 @@ from forgeline.model.params import LlamaParams
 from forgeline.tokenization.adopt import origin_fingerprint
 from forgeline.tokenization.extension import EXTENSION_FILE, Extension, read_extension
 from forgeline.tokenization.loading import load_tokenizer
+from forgeline.tokenization.origin import Origin
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -8,7 +8,6 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer
 
 from forgeline.core.errors import DataError, ParamsError
-from forgeline.core.origin import find_origin
 from forgeline.core.storage import sha256_path
 from forgeline.tokenization.adopt import (
     adopt_tokenizer,
@@ -19,6 +18,7 @@ from forgeline.tokenization.adopt import (
 from forgeline.tokenization.chat import render_conversation, stop_token_ids
 from forgeline.tokenization.extension import Extension, read_extension
 from forgeline.tokenization.loading import load_tokenizer
+from forgeline.tokenization.origin import find_origin
 from forgeline.tokenization.train import make_tokenizer
 
 CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}]

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from forgeline.core.origin import find_origin
 from forgeline.core.storage import sha256_path, write_json
 from forgeline.model.initial import initial_model
 from forgeline.model.loading import load_model
@@ -17,6 +16,7 @@ from forgeline.packing.dataset import MANIFEST, TokenDataset
 from forgeline.tokenization.adopt import origin_fingerprint
 from forgeline.tokenization.extension import EXTENSION_FILE
 from forgeline.tokenization.loading import load_tokenizer
+from forgeline.tokenization.origin import find_origin
 from forgeline.training.pretraining.adapted import adapted, save_whole, whole_model
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from forgeline.core.errors import DataError, ParamsError
-from forgeline.core.origin import Origin, find_origin
+from forgeline.tokenization.origin import Origin, find_origin
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
