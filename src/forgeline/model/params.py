@@ -15,8 +15,7 @@ class ComputeParams(Section):
 
     Attributes:
         num_threads: CPU threads; a matrix product split over another number of threads may round differently.
-        precision: `bf16` multiplies in bfloat16 (pretraining in one process with a copy of the weights, all else under
-            autocast) and keeps the weights that are trained, and the optimizer, in float32.
+        precision: `bf16` multiplies in bfloat16 under autocast and keeps weights and optimizer in float32.
     """
 
     num_threads: int = Field(ge=1)

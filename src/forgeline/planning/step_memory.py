@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel, masking_utils
 
 from forgeline.model.build import new_model
+from forgeline.model.compute import autocast
 from forgeline.model.params import Architecture, ComputeParams, ModelParams
 from forgeline.planning.live_memory import LiveMemory, PretendedScalars
 from forgeline.planning.vocabulary import num_entries
@@ -25,8 +26,9 @@ from forgeline.planning.work import Params
 from forgeline.training.loop.optimizers.build import build_optimizers, clip_gradients
 from forgeline.training.loop.optimizers.params import OptimizerParams
 from forgeline.training.loop.optimizers.sophia import Sophia
-from forgeline.training.pretraining.network import LossNetwork, WorkingCopy
+from forgeline.training.pretraining.network import LossNetwork
 
+_CPU = torch.device("cpu")
 # What families call a change of their logits, for which all of them are kept.
 _CHANGES_OF_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 _NUM_STEPS = 2  # the first makes the optimizer's state, the second is like all that follow
@@ -54,7 +56,7 @@ class StepMemory:
     """Bytes of tensors in a training step; libraries, code and what kernels use inside themselves come on top.
 
     Attributes:
-        weights: Of the model, its working copy included.
+        weights: Of the model.
         gradients: One for each weight.
         optimizer: Its state.
         activations: All that the backward pass needs at the moment it begins.
@@ -101,11 +103,9 @@ def step_memory(
         model = new_model(params, _Vocabulary(vocab_size))
         model.train()
         try:
-            # Fake tensors cannot be copied, so the working copy is a second model.
-            double = new_model(params, _Vocabulary(vocab_size)).train() if compute.precision == "bf16" else None
             if shape.gradient_checkpointing:
-                (double or model).activation_checkpointing_enable()
-            return _measure(model, double, vocab_size, optimizer, shape, live)
+                model.activation_checkpointing_enable()
+            return _measure(model, vocab_size, optimizer, compute, shape, live)
         except RuntimeError:  # a size that depends on content, or a kernel that torch has no rule of sizes for
             return None
 
@@ -144,14 +144,13 @@ def pretraining_memory(params: Params) -> StepMemory | None:
 
 def _measure(
     model: PreTrainedModel,
-    double: PreTrainedModel | None,
     vocab_size: int,
     params: OptimizerParams,
+    compute: ComputeParams,
     shape: StepShape,
     live: LiveMemory,
 ) -> StepMemory:
-    copy = None if double is None else WorkingCopy(model, double)
-    step = _Step(model, copy, build_optimizers(params, model), vocab_size, shape, live)
+    step = _Step(model, build_optimizers(params, model), compute, vocab_size, shape, live)
     weights = live.num_bytes
     for _ in range(_NUM_STEPS):
         step.run()
@@ -171,16 +170,16 @@ class _Step:
     def __init__(
         self,
         model: PreTrainedModel,
-        copy: WorkingCopy | None,
         optimizers: list[Optimizer],
+        compute: ComputeParams,
         vocab_size: int,
         shape: StepShape,
         live: LiveMemory,
     ) -> None:
         is_blockwise = not any(getattr(model.config, name, None) for name in _CHANGES_OF_LOGITS)
         self.model = model
-        self.copy = copy
-        self.network = LossNetwork(model if copy is None else copy.model, is_blockwise)
+        self.compute = compute
+        self.network = LossNetwork(model, is_blockwise)
         self.optimizers = optimizers
         self.vocab_size = vocab_size
         self.shape = shape
@@ -199,8 +198,6 @@ class _Step:
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        if self.copy is not None:
-            self.copy.update()
 
     def _accumulate(self, draw: bool) -> None:
         # The first micro-batch makes the gradients, the second runs beside them, and so do all that follow.
@@ -211,8 +208,7 @@ class _Step:
         windows = (self.shape.micro_batch_size, self.shape.sequence_length)
         ids = torch.zeros(windows, dtype=torch.long)
         before = self.live.num_bytes
-        loss = self.network(ids, torch.rand(windows) if draw else None, input_ids=ids)
+        with autocast(_CPU, self.compute):
+            loss = self.network(ids, torch.rand(windows) if draw else None, input_ids=ids)
         self.kept_bytes = max(self.kept_bytes, self.live.num_bytes - before)
         (loss / ids.numel()).backward()
-        if self.copy is not None:
-            self.copy.hand_over_gradients()

@@ -128,7 +128,6 @@ class _Run:
         for optimizer in state.optimizers:
             optimizer.step()
             optimizer.zero_grad()
-        state.computation.weights_have_changed()
         seconds = time.perf_counter() - started
         state.step += 1
         measure = state.step % params.eval_every_steps == 0 or state.step == params.num_steps
@@ -156,17 +155,16 @@ class _Run:
             batches: Micro-batches of this process.
             objectives: What is minimized on each.
         """
-        accelerator, computation = self.accelerator, self.state.computation
+        accelerator, network = self.accelerator, self.state.computation.network
         num_tokens = int(self._over_processes(torch.tensor(sum(batch.num_supervised for batch in batches))))
         totals: dict[str, Tensor] = {}
         for number, (batch, objective) in enumerate(zip(batches, objectives, strict=True)):
             last = number == len(batches) - 1
             accelerator.sync_gradients = last
-            with nullcontext() if last else accelerator.no_sync(computation.network):
-                loss_sum, _, sums = objective(computation.network, batch.to(accelerator.device))
+            with nullcontext() if last else accelerator.no_sync(network):
+                loss_sum, _, sums = objective(network, batch.to(accelerator.device))
                 # Data-parallel training averages gradients over processes; the loss is a sum over them.
                 accelerator.backward(loss_sum * accelerator.num_processes / num_tokens)
-                computation.gradients_are_complete()
             for name, value in ({"loss": loss_sum} | sums).items():
                 totals[name] = totals.get(name, 0) + value.detach()
         means = {name: float(self._over_processes(total) / num_tokens) for name, total in totals.items()}

@@ -110,4 +110,4 @@ def test_the_command_tells_size_and_memory(root: Path, capsys: pytest.CaptureFix
         "  7,868,672 parameters here, with tokenizer.vocab_size 4,096",
     ]
     assert lines[3].startswith("  a step of pretraining (8 x 256 tokens, muon, bf16) holds ")
-    assert "weights 47 MB, gradients 31 MB, optimizer 36 MB, activations " in lines[3]
+    assert "weights 31 MB, gradients 31 MB, optimizer 36 MB, activations " in lines[3]

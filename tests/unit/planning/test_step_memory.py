@@ -1,6 +1,5 @@
 """The estimate of a step's memory against torch's own tracker on a real step with real tensors."""
 
-from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -12,13 +11,14 @@ from tests.unit.training.toys import OPTIMIZERS
 from torch.distributed._tools.mem_tracker import MemTracker
 
 from forgeline.model.build import build_model
+from forgeline.model.compute import autocast
 from forgeline.model.params import Architecture, ComputeParams
 from forgeline.planning.live_memory import LiveMemory
 from forgeline.planning.step_memory import StepShape, step_memory
 from forgeline.training.loop.optimizers.build import build_optimizers, clip_gradients
 from forgeline.training.loop.optimizers.params import OptimizerParams
 from forgeline.training.loop.optimizers.sophia import Sophia
-from forgeline.training.pretraining.network import LossNetwork, WorkingCopy
+from forgeline.training.pretraining.network import LossNetwork
 
 SMALL = decoder_params(hidden_size=64, intermediate_size=160, num_hidden_layers=3, max_position_embeddings=128)
 LARGE = decoder_params(
@@ -43,20 +43,19 @@ def measured_peak(params: Architecture, knobs: Any, precision: ComputeParams, sh
     """What torch's tracker saw at most in two steps of training as the loop takes them."""
     model = build_model(params, Vocabulary()).train()
     optimizers = build_optimizers(knobs, model)
-    copy = WorkingCopy(model, deepcopy(model)) if precision.precision == "bf16" else None
-    network = LossNetwork(model if copy is None else copy.model)
+    network = LossNetwork(model)
     if shape.gradient_checkpointing:
         network.model.activation_checkpointing_enable()
     tracker = MemTracker()
-    tracker.track_external(model, *([] if copy is None else [copy.model]), *optimizers)
+    tracker.track_external(model, *optimizers)
     ids = torch.randint(0, VOCABULARY, (shape.micro_batch_size, shape.sequence_length))
 
     def accumulate(draw: bool) -> None:
         for _ in range(shape.gradient_accumulation_steps):
             tracker.reset_mod_stats()
-            (network(ids, torch.rand(ids.shape) if draw else None, input_ids=ids) / ids.numel()).backward()
-            if copy is not None:
-                copy.hand_over_gradients()
+            with autocast(CPU, precision):
+                loss = network(ids, torch.rand(ids.shape) if draw else None, input_ids=ids)
+            (loss / ids.numel()).backward()
 
     with tracker:
         for _ in range(2):
@@ -70,8 +69,6 @@ def measured_peak(params: Architecture, knobs: Any, precision: ComputeParams, sh
             for each in optimizers:
                 each.step()
                 each.zero_grad()
-            if copy is not None:
-                copy.update()
     return int(tracker.get_tracker_snapshot("peak")[CPU]["Total"])
 
 

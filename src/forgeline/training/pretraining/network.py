@@ -1,6 +1,5 @@
-"""A language model as training runs it: from token ids straight to the loss, in the precision of the products."""
+"""A language model as training runs it: from token ids straight to the loss."""
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,88 +52,26 @@ class LossNetwork(nn.Module):
         return next_token_loss(logits, labels)[0]
 
 
-class WorkingCopy:
-    """A bfloat16 copy of a model that computes, while the float32 weights, the masters, are what is trained and saved.
-
-    Autocast would convert every weight in every pass, and keep what flows between the layers in float32. What every
-    optimizer does is the same either way: it sees float32 weights and gradients.
-
-    Attributes:
-        model: The copy. Its buffers (rotary frequencies, say) keep their precision.
-    """
-
-    def __init__(self, masters: nn.Module, model: nn.Module) -> None:
-        """Makes the copy of another model of the same architecture.
-
-        Args:
-            masters: What is trained.
-            model: What becomes the copy; its weights are converted.
-        """
-        self.model = model
-        for parameter in self.model.parameters():
-            parameter.data = parameter.data.bfloat16()
-        self._pairs = list(zip(masters.parameters(), self.model.parameters(), strict=True))
-
-    def hand_over_gradients(self) -> None:
-        """Adds the copy's gradients to the masters', in float32, and clears them."""
-        for master, working in self._pairs:
-            if working.grad is None:
-                continue
-            if master.grad is None:
-                master.grad = working.grad.float()
-            else:
-                master.grad += working.grad
-            working.grad = None
-
-    @torch.no_grad()
-    def update(self) -> None:
-        """Takes over the masters' weights."""
-        for master, working in self._pairs:
-            working.copy_(master)
-
-
 class Computation:
     """A model, and the network that computes its loss and gradients, as accelerate runs them.
 
     Attributes:
         model: What is trained and saved.
-        network: A `LossNetwork` of the model or of its working copy.
+        network: A `LossNetwork` of the model; in mixed precision accelerate runs it under autocast.
         optimizers: Of the model's weights.
     """
 
     def __init__(
         self, model: nn.Module, optimizers: Sequence[Optimizer], params: PretrainParams, accelerator: Accelerator
     ) -> None:
-        """Spreads model and optimizers over the processes, and compiles if that is wanted.
-
-        One process alone computes bf16 with a working copy. Several leave it to autocast and to what cuts the weights.
-        """
-        alone = accelerator.num_processes == 1 and accelerator.mixed_precision == "bf16"
-        self._copy = None
-        if alone and all(parameter.requires_grad for parameter in model.parameters()):
-            model.to(accelerator.device)
-            self._copy = WorkingCopy(model, copy.deepcopy(model))
-        network = LossNetwork(model if self._copy is None else self._copy.model)
-        _set_up(network.model, params, accelerator.device)
-        if self._copy is None:
-            prepared = accelerator.prepare(network, *optimizers)
-            self.network: nn.Module = prepared[0]
-            self.model: nn.Module = accelerator.unwrap_model(prepared[0]).model
-            self.optimizers: list[Optimizer] = list(prepared[1:])
-        else:
-            self.network, self.model = network, model
-            self.optimizers = [accelerator.prepare(optimizer) for optimizer in optimizers]
+        """Spreads model and optimizers over the processes, and compiles if that is wanted."""
+        network = LossNetwork(model)
+        _set_up(model, params, accelerator.device)
+        prepared = accelerator.prepare(network, *optimizers)
+        self.network: nn.Module = prepared[0]
+        self.model: nn.Module = accelerator.unwrap_model(prepared[0]).model
+        self.optimizers: list[Optimizer] = list(prepared[1:])
         self.network.train()  # a model that was loaded comes in evaluation mode
-
-    def gradients_are_complete(self) -> None:
-        """To be called after every backward pass."""
-        if self._copy is not None:
-            self._copy.hand_over_gradients()
-
-    def weights_have_changed(self) -> None:
-        """To be called after every change of the model's weights."""
-        if self._copy is not None:
-            self._copy.update()
 
 
 def _set_up(model: Any, params: PretrainParams, device: torch.device) -> None:

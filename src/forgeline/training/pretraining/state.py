@@ -136,7 +136,6 @@ class RunState:
 
     def _load_weights(self, saved: dict[str, Any]) -> None:
         load_model_state(self._accelerator, self.model, saved["model"])
-        self.computation.weights_have_changed()
 
     def _write(self, save: Callable[[int, dict[str, Any]], None], state: dict[str, Any]) -> None:
         if self._accelerator.is_main_process:
