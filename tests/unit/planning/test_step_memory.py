@@ -99,14 +99,12 @@ def test_gradients_stay_while_micro_batches_are_accumulated(steps: int) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Module is None:UserWarning")  # of the tracker, for Mamba
-@pytest.mark.parametrize(
-    ("name", "precision"), [("qwen3", "fp32"), ("gemma2", "fp32"), ("mamba2", "fp32"), ("mixtral", "bf16")]
-)
-def test_other_families_are_measured_the_same_way(name: str, precision: str) -> None:
+@pytest.mark.parametrize("name", ["qwen3", "gemma2", "mamba2"])
+def test_other_families_are_measured_the_same_way(name: str) -> None:
     params, shape = family(name, **FAMILIES[name]), StepShape(2, 32, 1, False)
-    estimate = step_memory(params, VOCABULARY, optimizer("adamw"), compute(precision), shape)
+    estimate = step_memory(params, VOCABULARY, optimizer("adamw"), compute("fp32"), shape)
     assert estimate is not None
-    measured = measured_peak(params, optimizer("adamw"), compute(precision), shape)
+    measured = measured_peak(params, optimizer("adamw"), compute("fp32"), shape)
     assert estimate.peak == pytest.approx(measured, rel=0.02)
 
 
