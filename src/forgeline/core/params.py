@@ -4,6 +4,7 @@ YAML 1.2 throughout: under 1.1 rules `3e-05`, which `dvc exp run -S` writes, is 
 Types are strict because DVC compares values with Python's `==`: to it `0`, `0.0` and `false` are the same parameter.
 """
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,13 +35,21 @@ def read_yaml(path: Path) -> Any:
     Raises:
         ParamsError: The file is missing or is not valid YAML (names the line).
     """
+    return _parse(path, _read(path))
+
+
+def _read(path: Path) -> str:
     try:
-        with path.open(encoding="utf-8") as file:
-            return YAML(typ="rt", pure=True).load(file)
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ParamsError(f"{path} does not exist: run from the root of the repository") from None
     except UnicodeDecodeError as error:
         raise ParamsError(f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8") from None
+
+
+def _parse(path: Path, text: str) -> Any:
+    try:
+        return YAML(typ="rt", pure=True).load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
@@ -50,6 +59,12 @@ def read_yaml(path: Path) -> Any:
         raise ParamsError(f"{path}{line}: not valid YAML: {problem}") from None
     except YAMLError as error:  # a control character, which the scanner reports without a line
         raise ParamsError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+@lru_cache(maxsize=1)
+def _parse_once(path: Path, text: str) -> Any:
+    """As `_parse`, for readers that leave the document as it is: a stage loads several sections of one file."""
+    return _parse(path, text)
 
 
 def plain(node: Any) -> Any:
@@ -79,6 +94,11 @@ def _write_null(representer: Any, _value: None) -> Any:
     return representer.represent_scalar("tag:yaml.org,2002:null", "null")  # ruamel would leave the place empty
 
 
+def load_all(path: Path = PARAMS_FILE) -> Any:
+    """The whole of params.yaml as builtin types, not validated; raises `ParamsError` as `read_yaml` does."""
+    return plain(_parse_once(path, _read(path)))
+
+
 def load(section: str, model: type[SectionT], path: Path = PARAMS_FILE) -> SectionT:
     """One section of params.yaml, validated.
 
@@ -91,7 +111,7 @@ def load(section: str, model: type[SectionT], path: Path = PARAMS_FILE) -> Secti
         ParamsError: The section or a key is missing, unknown, of the wrong type or out of range. The message names
             file, line, key, value and what was expected, one line per problem.
     """
-    document = read_yaml(path)
+    document = _parse_once(path, _read(path))
     node = document
     for part in section.split("."):
         if not isinstance(node, dict) or part not in node:

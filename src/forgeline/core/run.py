@@ -32,7 +32,7 @@ from pydantic import BaseModel
 
 from forgeline.core.durations import note_duration
 from forgeline.core.errors import DataError, ForgelineError, StopRequested, describe_os_error, write_failure
-from forgeline.core.params import PARAMS_FILE, plain, read_yaml
+from forgeline.core.params import load_all
 from forgeline.core.pipeline import find_stage
 from forgeline.core.process import STOPPED, is_main_process, raise_on_stop_signals
 from forgeline.core.progress import announce_stage
@@ -90,7 +90,7 @@ class StageRun:
             return self
         check_params_once()
         announce_stage(self.address)
-        self._all_params = plain(read_yaml(PARAMS_FILE))  # now: a user may edit the file while the stage runs
+        self._all_params = load_all()  # now: a user may edit the file while the stage runs
         return self
 
     def __exit__(
