@@ -45,6 +45,7 @@ def main(packed: Path, tokenizer: Path, model: Path, history: Path, metrics: Pat
                 log=live.log,
                 identity=f"{run.fingerprint()} from {start.sha256}",
                 save_model=partial(save_whole, tokenizer=encoder),
+                float16=compute.precision == "fp16",
             )
         network, folder = whole_model(result.model), run.output(model)
         save_whole(network, encoder, folder)

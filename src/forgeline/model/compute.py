@@ -26,7 +26,12 @@ def set_up(compute: ComputeParams, seed: int) -> torch.device:
 
 
 def autocast(device: torch.device, compute: ComputeParams) -> AbstractContextManager[object]:
-    """Mixed precision for a forward pass: bfloat16 products with float32 weights, or nothing for fp32."""
-    if compute.precision == "bf16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return contextlib.nullcontext()
+    """Mixed precision for a forward pass: products in 16 bits with float32 weights, or nothing for fp32."""
+    if compute.precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=product_dtype(compute))
+
+
+def product_dtype(compute: ComputeParams) -> torch.dtype:
+    """The type that matrices are multiplied in."""
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[compute.precision]

@@ -15,11 +15,12 @@ class ComputeParams(Section):
 
     Attributes:
         num_threads: CPU threads; a matrix product split over another number of threads may round differently.
-        precision: `bf16` multiplies in bfloat16 under autocast and keeps weights and optimizer in float32.
+        precision: `bf16` multiplies in bfloat16 under autocast and keeps weights and optimizer in float32; `fp16`, for
+            GPUs without bfloat16, multiplies in float16 and scales the loss.
     """
 
     num_threads: int = Field(ge=1)
-    precision: Literal["bf16", "fp32"]
+    precision: Literal["bf16", "fp16", "fp32"]
 
 
 class _Transformer(Section):

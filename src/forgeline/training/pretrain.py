@@ -1,5 +1,6 @@
 """Pretraining: next-token prediction over packed windows, on one device or several through accelerate."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -43,6 +44,7 @@ def pretrain(
     identity: str = "",
     save_model: SaveModel | None = None,
     objective: Objective = next_token_objective,
+    float16: bool = False,
 ) -> PretrainResult:
     """Trains `model` in place; killed at any moment, a rerun goes on from the last checkpoint to the same bytes.
 
@@ -57,6 +59,7 @@ def pretrain(
         identity: Of model, data and parameters; checkpoints of another one are passed over.
         save_model: Writes the last good weights into a folder when the run has to be given up.
         objective: What is minimized.
+        float16: Multiply matrices in float16 and scale the loss; bfloat16 is the accelerator's business.
 
     Raises:
         StopRequested: SIGTERM or Ctrl-C came; a checkpoint was saved first.
@@ -66,7 +69,7 @@ def pretrain(
         require_document_mask(model)
     batches = StepBatches(train, params, process=accelerator.process_index, num_processes=accelerator.num_processes)
     kept = Checkpoints(checkpoints, params.keep_checkpoints, identity)
-    run = _Run(model, batches, validation, params, accelerator, kept, objective, save_model)
+    run = _Run(model, batches, validation, params, accelerator, kept, objective, save_model, float16)
     unit, state = batches.tokens_per_step, run.state
     with StopSignal() as stop, progress("pretrain", params.num_steps * unit, "tokens") as bar:
         bar(state.step * unit)
@@ -95,6 +98,7 @@ class _Run:
         checkpoints: Checkpoints,
         objective: Objective,
         save_model: SaveModel | None,
+        float16: bool,
     ) -> None:
         self.batches = batches
         self.validation = validation
@@ -102,10 +106,10 @@ class _Run:
         self.accelerator = accelerator
         self.objective = objective
         self.save_model = save_model
-        self.speed = _speed(model, batches, accelerator)
+        self.speed = _speed(model, batches, accelerator, float16)
         optimizers = build_optimizers(params.optimizer, model)
         self.sophia = next((optimizer for optimizer in optimizers if isinstance(optimizer, Sophia)), None)
-        self.state = RunState(model, optimizers, params, accelerator, checkpoints)
+        self.state = RunState(model, optimizers, params, accelerator, checkpoints, float16)
         if not self.state.restore():
             self._note(train_loss=None, learning_rate=None, validation_loss=self._validation_loss())
 
@@ -121,13 +125,14 @@ class _Run:
         batches = self.batches.of_step(state.step)
         if self.sophia is not None and self.sophia.needs_hessian(state.step):
             self._estimate_hessian(self.sophia, batches)
-        loss, sums = self._accumulate_gradients(batches, [self.objective] * len(batches))
+        loss, sums = self._gradients(batches, [self.objective] * len(batches))
         norm = float(self.accelerator.clip_grad_norm_(state.model.parameters(), params.max_grad_norm))
         if trouble := divergence(loss, norm, recent_losses(state.history), params.spike_factor):
             raise ForgelineError(f"{trouble} at step {state.step}: {state.way_on(self.save_model)}")
         for optimizer in state.optimizers:
             optimizer.step()
-            optimizer.zero_grad()
+        self._clear_gradients()
+        state.loss_scale.note_step()
         seconds = time.perf_counter() - started
         state.step += 1
         measure = state.step % params.eval_every_steps == 0 or state.step == params.num_steps
@@ -142,20 +147,37 @@ class _Run:
         """Shows the optimizer the gradients of the step's loss on labels that the model itself draws."""
         uniforms = self.batches.uniforms(self.state.step)
         device = self.accelerator.device
-        self._accumulate_gradients(batches, [own_label_objective(numbers.to(device)) for numbers in uniforms])
+        self._gradients(batches, [own_label_objective(numbers.to(device)) for numbers in uniforms])
         sophia.update_hessian(num_labels=self.batches.tokens_per_step)
         sophia.zero_grad()
+
+    def _gradients(self, batches: Sequence[Batch], objectives: Sequence[Objective]) -> tuple[float, dict[str, float]]:
+        """As `_accumulate_gradients`, computed again under a lower loss scale for as long as that one overflows."""
+        scale, parameters = self.state.loss_scale, list(self.state.model.parameters())
+        while True:
+            loss, sums = self._accumulate_gradients(batches, objectives)
+            if scale.factor == 1.0:
+                return loss, sums
+            scale.unscale(parameters)
+            norm = float(self.accelerator.clip_grad_norm_(parameters, math.inf))  # of all processes; clips nothing
+            if math.isfinite(norm) or not math.isfinite(loss) or not scale.lower():
+                return loss, sums
+            self._clear_gradients()
+
+    def _clear_gradients(self) -> None:
+        for optimizer in self.state.optimizers:
+            optimizer.zero_grad()
 
     def _accumulate_gradients(
         self, batches: Sequence[Batch], objectives: Sequence[Objective]
     ) -> tuple[float, dict[str, float]]:
-        """Gradients of the step's loss per supervised token of all processes; returns it, and the objective's sums so.
+        """Scaled gradients of the step's loss per supervised token; returns it, and the objective's sums so.
 
         Args:
             batches: Micro-batches of this process.
             objectives: What is minimized on each.
         """
-        accelerator, network = self.accelerator, self.state.computation.network
+        accelerator, network, factor = self.accelerator, self.state.computation.network, self.state.loss_scale.factor
         num_tokens = int(self._over_processes(torch.tensor(sum(batch.num_supervised for batch in batches))))
         totals: dict[str, Tensor] = {}
         for number, (batch, objective) in enumerate(zip(batches, objectives, strict=True)):
@@ -164,7 +186,7 @@ class _Run:
             with nullcontext() if last else accelerator.no_sync(network):
                 loss_sum, _, sums = objective(network, batch.to(accelerator.device))
                 # Data-parallel training averages gradients over processes; the loss is a sum over them.
-                accelerator.backward(loss_sum * accelerator.num_processes / num_tokens)
+                accelerator.backward(loss_sum * (accelerator.num_processes * factor) / num_tokens)
             for name, value in ({"loss": loss_sum} | sums).items():
                 totals[name] = totals.get(name, 0) + value.detach()
         means = {name: float(self._over_processes(total) / num_tokens) for name, total in totals.items()}
@@ -202,8 +224,8 @@ class _Run:
         return PretrainResult(self.state.history, chosen, self.state.whole())
 
 
-def _speed(model: nn.Module, batches: StepBatches, accelerator: Accelerator) -> Speed:
-    dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
+def _speed(model: nn.Module, batches: StepBatches, accelerator: Accelerator, float16: bool) -> Speed:
+    dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" or float16 else torch.float32
     peak = peak_of(accelerator.device, dtype)
     announce_fact(f"utilization is told of {peak.flops_per_second / 1e12:.3g} TFLOP/s a device ({peak.origin})")
     flops = flops_per_token(model, batches.sequence_length) * batches.tokens_per_step

@@ -102,6 +102,7 @@ def train(tiny_model, accelerator, packed, pretrain_params, tmp_path: Path):
             log=log,
             identity=identity,
             save_model=save_model,
+            float16=precision == "fp16",
             **({} if objective is None else {"objective": objective}),
         )
         return model, result

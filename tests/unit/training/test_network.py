@@ -71,7 +71,7 @@ def test_checkpointing_keeps_less_for_the_way_back(tiny_model, pretrain_params, 
     def kept(on: bool) -> int:
         model, params = tiny_model(0), pretrain_params(gradient_checkpointing=on)
         optimizers = build_optimizers(params.optimizer, model)
-        computation = Computation(model, optimizers, params, accelerator("fp32"))
+        computation = Computation(model, optimizers, params, accelerator("fp32"), float16=False)
         sizes: list[int] = []
         with torch.autograd.graph.saved_tensors_hooks(lambda value: sizes.append(value.nbytes) or value, lambda v: v):
             computation.network(LABELS, input_ids=IDS)

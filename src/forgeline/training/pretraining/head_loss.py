@@ -16,8 +16,8 @@ from transformers import PreTrainedModel
 from forgeline.model.batches import evaluation_mode
 from forgeline.training.loop.objective import IGNORED
 
-# Numbers in a block of logits, 64 MiB in bfloat16: blocks of few rows would pay more for adding up the head's gradient.
-_BLOCK_NUMBERS = 1 << 25
+# Numbers in a block of logits, 32 MiB in bfloat16: blocks of few rows would pay more for adding up the head's gradient.
+_BLOCK_NUMBERS = 1 << 24
 # Numbers in a strip of a block, whose softmax is in float32: few enough for the processor's cache.
 _STRIP_NUMBERS = 1 << 21
 _LEAST_ROWS = 256

@@ -61,11 +61,20 @@ def launch_command(module: str, params: PretrainParams, arguments: list[str]) ->
 
 
 def make_accelerator(params: PretrainParams, compute: ComputeParams) -> Accelerator:
-    """Accelerate's view of this process, on the first GPUs where there are any, else on the CPU."""
+    """Accelerate's view of this process, on the first GPUs where there are any, else on the CPU.
+
+    Raises:
+        ParamsError: Float16 is wanted of DeepSpeed, which would scale the loss a second time.
+    """
     accelerator = Accelerator(
         mixed_precision="bf16" if compute.precision == "bf16" else "no", cpu=not torch.cuda.is_available()
     )
     plugin = accelerator.state.deepspeed_plugin
+    if plugin is not None and compute.precision == "fp16":
+        raise ParamsError(
+            f"pretrain.parallel {params.parallel} does not take compute.precision fp16: set it to bf16, or parallel to "
+            "ddp or fsdp"
+        )
     if plugin is not None:  # it would read this off a data loader, and there is none
         share = params.micro_batch_size // params.num_processes
         plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = share

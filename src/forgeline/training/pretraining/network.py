@@ -22,16 +22,18 @@ class LossNetwork(nn.Module):
 
     model: Any
 
-    def __init__(self, model: nn.Module, is_blockwise: bool | None = None) -> None:
+    def __init__(self, model: nn.Module, is_blockwise: bool | None = None, autocast: torch.dtype | None = None) -> None:
         """Finds out how the loss can be computed.
 
         Args:
             model: A causal language model of transformers, or one that is called like it.
             is_blockwise: Whether its head is a plain one, where that cannot be tried (on tensors without content).
+            autocast: A type that matrices are multiplied in; None leaves that to whoever calls.
         """
         super().__init__()
         self.model = model
         self._is_blockwise = has_plain_head(model) if is_blockwise is None else is_blockwise
+        self._autocast = autocast
 
     def forward(self, labels: Tensor | None, uniforms: Tensor | None = None, **inputs: Tensor) -> Tensor:
         """The loss in nats, summed over supervised tokens; without labels the logits, for objectives of one's own.
@@ -41,6 +43,12 @@ class LossNetwork(nn.Module):
             uniforms: (batch, time): takes labels drawn from the model's own distribution instead (`draw_labels`).
             inputs: What the model takes: `input_ids` (batch, time) and maybe `position_ids`.
         """
+        if self._autocast is None:
+            return self._loss(labels, uniforms, inputs)
+        with torch.autocast(inputs["input_ids"].device.type, dtype=self._autocast):
+            return self._loss(labels, uniforms, inputs)
+
+    def _loss(self, labels: Tensor | None, uniforms: Tensor | None, inputs: dict[str, Tensor]) -> Tensor:
         if labels is not None and self._is_blockwise:
             hidden = self.model.base_model(**inputs, use_cache=False)[0]
             return head_loss(hidden, self.model.get_output_embeddings().weight, labels, uniforms)
@@ -57,15 +65,20 @@ class Computation:
 
     Attributes:
         model: What is trained and saved.
-        network: A `LossNetwork` of the model; in mixed precision accelerate runs it under autocast.
+        network: A `LossNetwork` of the model; with bfloat16 accelerate runs it under autocast, with float16 itself.
         optimizers: Of the model's weights.
     """
 
     def __init__(
-        self, model: nn.Module, optimizers: Sequence[Optimizer], params: PretrainParams, accelerator: Accelerator
+        self,
+        model: nn.Module,
+        optimizers: Sequence[Optimizer],
+        params: PretrainParams,
+        accelerator: Accelerator,
+        float16: bool,
     ) -> None:
         """Spreads model and optimizers over the processes, and compiles if that is wanted."""
-        network = LossNetwork(model)
+        network = LossNetwork(model, autocast=torch.float16 if float16 else None)
         _set_up(model, params, accelerator.device)
         prepared = accelerator.prepare(network, *optimizers)
         self.network: nn.Module = prepared[0]

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from forgeline.core.errors import ForgelineError
 from forgeline.core.progress import announce_resume
 from forgeline.training.loop.checkpoints import Checkpoints
+from forgeline.training.loop.loss_scale import LossScale
 from forgeline.training.loop.schedules import Measurement
 from forgeline.training.params.pretrain import PretrainParams
 from forgeline.training.pretraining.network import Computation
@@ -37,6 +38,7 @@ class RunState:
         computation: What computes losses and gradients of the weights.
         model: The weights, as accelerate has prepared them.
         optimizers: Likewise.
+        loss_scale: What losses are multiplied by before the backward pass.
         step: Optimizer steps taken.
         history: A row before the first step and one after each.
         measured: The validation losses in it.
@@ -49,6 +51,7 @@ class RunState:
         params: PretrainParams,
         accelerator: Accelerator,
         checkpoints: Checkpoints,
+        float16: bool,
     ) -> None:
         """Prepares the parts; `restore` may then set them to a checkpoint.
 
@@ -58,12 +61,14 @@ class RunState:
             params: Section `pretrain`.
             accelerator: Spreads them over processes and devices.
             checkpoints: Where states are kept.
+            float16: Whether matrices are multiplied in float16.
         """
         self._accelerator = accelerator
         self._checkpoints = checkpoints
         self._frozen = {name for name, weights in model.named_parameters() if not weights.requires_grad}
-        self.computation = Computation(model, optimizers, params, accelerator)
+        self.computation = Computation(model, optimizers, params, accelerator, float16)
         self.model, self.optimizers = self.computation.model, self.computation.optimizers
+        self.loss_scale = LossScale(enabled=float16)
         self.step = 0
         self.history: list[HistoryRow] = []
         self.measured: list[Measurement] = []
@@ -76,6 +81,7 @@ class RunState:
         self._load_weights(saved)
         for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
             load_optimizer_state(self._accelerator, self.model, optimizer, state)
+        self.loss_scale.restore(saved["loss_scale"])
         set_random_state(saved["generators"])
         self.step = saved["step"]
         self.history = saved["history"]
@@ -90,6 +96,7 @@ class RunState:
         state = {
             **self._weights(),
             "optimizers": [optimizer_state(self._accelerator, self.model, value) for value in self.optimizers],
+            "loss_scale": self.loss_scale.state(),
             "generators": random_state(),
             "history": self.history,
         }

@@ -15,7 +15,7 @@ import transformers
 import trl.trainer.utils
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from forgeline.core.errors import StopRequested
+from forgeline.core.errors import ParamsError, StopRequested
 from forgeline.core.process import StopSignal
 from forgeline.core.progress import progress
 from forgeline.model.params import ComputeParams
@@ -65,7 +65,12 @@ def training_arguments(
         params: The stage's section.
         context: Precision, device and scratch folder.
         specific: What only this trainer takes.
+
+    Raises:
+        ParamsError: Float16 on a CPU, which transformers' trainer does not do.
     """
+    if context.compute.precision == "fp16" and context.device.type == "cpu":
+        raise ParamsError("compute.precision fp16 needs a GPU in this stage: set it to bf16")
     _adapt_trl()
     arguments: ArgumentsT = config(
         output_dir=str(context.scratch),
@@ -80,6 +85,7 @@ def training_arguments(
         optim="adamw_torch_fused",
         seed=params.seed,
         bf16=context.compute.precision == "bf16",
+        fp16=context.compute.precision == "fp16",
         use_cpu=context.device.type == "cpu",
         activation_checkpointing=False,
         train_sampling_strategy="sequential",  # `arrange` has decided the order
