@@ -91,7 +91,7 @@ def test_the_section_is_a_choice_by_kind() -> None:
         ModelParams.model_validate({**GOOD, "kind": "gpt"})
 
 
-@pytest.mark.parametrize(("threads", "precision"), [(0, "fp32"), (1, "fp16"), (1.0, "fp32")])
+@pytest.mark.parametrize(("threads", "precision"), [(0, "fp32"), (1, "fp8"), (1.0, "fp32")])
 def test_compute_is_checked(threads: Any, precision: Any) -> None:
     ComputeParams(num_threads=1, precision="bf16")
     with pytest.raises(ValidationError):
