@@ -7,7 +7,8 @@ from forgeline.core.records import EvalSample, PreferencePair, read_documents, r
 from forgeline.core.run import StageRun, command_line
 from forgeline.core.storage import read_json, write_jsonl
 from forgeline.evaluation.evaluate import evaluate
-from forgeline.evaluation.params import ScoringParams
+from forgeline.evaluation.params import BUILT_IN_TASKS, ScoringParams
+from forgeline.evaluation.task_files.load import load_tasks
 from forgeline.evaluation.tasks.base import HeldOut, NgramBaseline, Subject
 from forgeline.model.compute import set_up
 from forgeline.model.loading import load_model
@@ -16,7 +17,14 @@ from forgeline.tokenization.loading import load_tokenizer
 
 
 def main(
-    model: Path, documents: Path, questions: Path, preferences: Path, baseline: Path, samples: Path, metrics: Path
+    model: Path,
+    documents: Path,
+    questions: Path,
+    preferences: Path,
+    tasks: Path,
+    baseline: Path,
+    samples: Path,
+    metrics: Path,
 ) -> None:
     scoring = load("evaluate.scoring", ScoringParams)
     compute = load("compute", ComputeParams)
@@ -29,8 +37,9 @@ def main(
             read_records(preferences, PreferencePair),
             NgramBaseline(ngram["ngram_order"], ngram["ngram_bits_per_byte"]),
         )
+        from_files = load_tasks(tasks, [name for name in scoring.tasks if name not in BUILT_IN_TASKS])
         device = set_up(compute, scoring.seed)
-        evaluation = evaluate(Subject(load_model(model, device), load_tokenizer(model)), held_out, scoring)
+        evaluation = evaluate(Subject(load_model(model, device), load_tokenizer(model)), held_out, scoring, from_files)
         write_jsonl(run.output(samples), evaluation.samples)
         run.summarize(evaluation.counts, model=model.name, tasks=evaluation.tasks, methods=evaluation.methods)
 

@@ -13,7 +13,8 @@ from forgeline.core.errors import ParamsError
 from forgeline.core.params import PARAMS_FILE, Section, plain, read_yaml, validate
 from forgeline.evaluation.benchmark_params import BenchmarkParams
 from forgeline.evaluation.ngram import BaselineParams
-from forgeline.evaluation.params import EvaluateParams
+from forgeline.evaluation.params import BUILT_IN_TASKS, EvaluateParams
+from forgeline.evaluation.task_files.definition import unreadable_definitions
 from forgeline.model.merge_params import MergeParams
 from forgeline.model.params import ComputeParams, DecoderParams, LlamaParams, ModelParams, TransformersParams
 from forgeline.packing.params import PackParams
@@ -66,6 +67,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
 # Sections that map names of the user's choice to entries of one kind.
 COLLECTIONS: dict[str, type[Section]] = {"fetch": FetchParams, "quantize": QuantizeParams}
 MAY_BE_EMPTY = ("fetch",)
+TASK_FILES = Path("tasks")  # where dvc.yaml has stage `evaluate` look for definitions of tasks
 FETCHED = "data/fetch/"  # where dvc.yaml puts fetched data
 # Model folders that dvc.yaml makes whatever params.yaml says; every entry of `quantize` adds one of its name.
 MODELS = ("base", "sft", "dpo", "grpo")
@@ -248,6 +250,9 @@ def _contradictions(document: _Document) -> list[str]:
             problems.append(
                 f"{path}: {section}.models: unknown {', '.join(unknown)}; there are {', '.join(sorted(known))}"
             )
+    problems += unreadable_definitions(
+        TASK_FILES, [name for name in values["evaluate"]["scoring"]["tasks"] if name not in BUILT_IN_TASKS]
+    )
     taken = {*MODELS, "tokenizer", "reward", "dpo_adapter", "grpo_adapter"}
     clash = sorted(set(values["quantize"]) & taken)
     if clash:

@@ -121,7 +121,7 @@ def load(section: str, model: type[SectionT], path: Path = PARAMS_FILE) -> Secti
 
 
 def validate(values: Any, model: type[SectionT], section: str, path: Path, document: Any) -> SectionT:
-    """`values` as a `model`; see `load` for what is raised."""
+    """`values` as a `model`; see `load` for what is raised. An empty section is the whole document."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -131,7 +131,7 @@ def validate(values: Any, model: type[SectionT], section: str, path: Path, docum
 
 def _explain(problem: ErrorDetails, section: str, path: Path, document: Any) -> str:
     kind = problem["type"]
-    keys, chosen = _keys_and_choice([*section.split("."), *problem["loc"]], kind, document)
+    keys, chosen = _keys_and_choice([*filter(None, section.split(".")), *problem["loc"]], kind, document)
     if kind.startswith("union_tag_"):  # the key that chooses is missing or names no alternative
         keys.append(problem["ctx"]["discriminator"].strip("'"))
     name = ".".join(str(key) for key in keys)

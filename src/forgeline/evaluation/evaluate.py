@@ -1,12 +1,14 @@
 """All tasks on one model, and where every held-out sample went."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from forgeline.core.progress import progress
 from forgeline.core.run import Counts
 from forgeline.evaluation.params import ScoringParams
+from forgeline.evaluation.task_files.load import TaskFromFile
 from forgeline.evaluation.tasks.base import HeldOut, Subject, Task
 from forgeline.evaluation.tasks.definition_choice import DefinitionChoice
 from forgeline.evaluation.tasks.is_a import IsA
@@ -35,27 +37,35 @@ class Evaluation:
     samples: list[dict[str, Any]]
 
 
-def evaluate(subject: Subject, held_out: HeldOut, scoring: ScoringParams) -> Evaluation:
+def evaluate(
+    subject: Subject, held_out: HeldOut, scoring: ScoringParams, from_files: Mapping[str, TaskFromFile]
+) -> Evaluation:
     """Runs every task of `scoring.tasks`.
+
+    Args:
+        subject: Model and tokenizer.
+        held_out: What the built-in tasks ask.
+        scoring: Which tasks, and how.
+        from_files: The tasks among them that are not built in.
 
     Raises:
         DataError: A task has no samples, or the model's logits are not numbers.
     """
+    tasks: dict[str, Task] = {**TASKS, **from_files}
     scores: dict[str, dict[str, dict[str, Any]]] = {}
     samples: list[dict[str, Any]] = []
-    available = _available(held_out)
+    available = _available(held_out, from_files)
     with progress("evaluate", sum(available[name] for name in scoring.tasks), "samples") as bar:
         for name in scoring.tasks:
-            result = TASKS[name].run(subject, held_out, scoring)
+            result = tasks[name].run(subject, held_out, scoring)
             scores[name] = {key: score.as_json() for key, score in result.scores.items()}
             samples += result.samples
             bar(len(result.samples), name)
-    methods: dict[str, str] = {name: TASKS[name].method for name in scoring.tasks}
-    return Evaluation(_account(held_out, scoring, samples), scores, methods, samples)
+    methods: dict[str, str] = {name: tasks[name].method for name in scoring.tasks}
+    return Evaluation(_account(available, scoring, samples), scores, methods, samples)
 
 
-def _account(held_out: HeldOut, scoring: ScoringParams, samples: list[dict[str, Any]]) -> Counts:
-    available = _available(held_out)
+def _account(available: Counter[str], scoring: ScoringParams, samples: list[dict[str, Any]]) -> Counts:
     scored = Counter(row["task"] for row in samples)
     not_asked = sum(number for task, number in available.items() if task not in scoring.tasks)
     beyond = available["perplexity"] - scored["perplexity"] if "perplexity" in scoring.tasks else 0
@@ -65,8 +75,9 @@ def _account(held_out: HeldOut, scoring: ScoringParams, samples: list[dict[str, 
     )
 
 
-def _available(held_out: HeldOut) -> Counter[str]:
+def _available(held_out: HeldOut, from_files: Mapping[str, TaskFromFile]) -> Counter[str]:
     """Samples by task."""
     available = Counter({"perplexity": len(held_out.documents), "preference": len(held_out.pairs)})
     available.update(sample.task for sample in held_out.questions)
+    available.update({name: len(task) for name, task in from_files.items()})
     return available

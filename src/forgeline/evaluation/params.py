@@ -1,6 +1,6 @@
 """Parameters of the `evaluate` stage (section `evaluate`)."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, PositiveInt
 
@@ -14,14 +14,15 @@ def _unique(values: list[str]) -> list[str]:
     return values
 
 
-TaskName = Literal["perplexity", "organ_system", "is_a", "definition_choice", "preference"]
+BUILT_IN_TASKS = ("perplexity", "organ_system", "is_a", "definition_choice", "preference")
+TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 
 class ScoringParams(Section):
     """How every model is scored (section `evaluate.scoring`).
 
     Attributes:
-        tasks: What to score, in the order of the report.
+        tasks: What to score, in the order of the report: `BUILT_IN_TASKS`, and tasks that files define.
         max_documents: Most held-out documents for perplexity; a seeded choice of them when there are more.
         window_tokens: Context of one perplexity window; longer documents are scored in overlapping windows. More than
             the model was trained on measures extrapolation.

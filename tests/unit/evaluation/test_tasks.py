@@ -77,7 +77,7 @@ def scoring(**changes):
 
 
 def test_every_sample_is_scored_or_accounted_for(subject):
-    result = evaluate(subject, held_out(), scoring())
+    result = evaluate(subject, held_out(), scoring(), {})
     assert result.counts.as_json() == {
         "in": 3 + 6 + 1,
         "out": 2 + 2 + 2 + 1 + 1,
@@ -93,7 +93,7 @@ def test_every_sample_is_scored_or_accounted_for(subject):
     for row in result.samples:
         assert row["prompt_sha256"] == sha256_text(row["prompt"])
         json.dumps(row, allow_nan=False)
-    assert result == evaluate(subject, held_out(), scoring())
+    assert result == evaluate(subject, held_out(), scoring(), {})
 
 
 def test_bits_per_byte_is_the_code_length_of_the_documents(subject, tokenizer):
@@ -112,7 +112,7 @@ def test_bits_per_byte_is_the_code_length_of_the_documents(subject, tokenizer):
 
 
 def test_organ_system_judges_the_box_and_keeps_the_unparsable(subject, tokenizer, monkeypatch):
-    from forgeline.evaluation.tasks import organ_system
+    from forgeline.evaluation.tasks import written
     from forgeline.inference.engine import Generation
 
     def canned(_model, prompts, **_arguments):
@@ -120,7 +120,7 @@ def test_organ_system_judges_the_box_and_keeps_the_unparsable(subject, tokenizer
         assert len(prompts) == len(texts)
         return [Generation([*tokenizer.encode(t, add_special_tokens=False), tokenizer.eos_token_id], []) for t in texts]
 
-    monkeypatch.setattr(organ_system, "generate", canned)
+    monkeypatch.setattr(written, "generate", canned)
     result = TASKS["organ_system"].run(subject, held_out(), scoring())
     assert [(row["parsed"], row["correct"]) for row in result.samples] == [("Nervous system", True), (None, False)]
     assert result.samples[0]["output"] == r"\boxed{Skin} no, \boxed{Nervous system}"
@@ -188,7 +188,7 @@ def test_preference_margin_is_the_difference_of_log_likelihoods(subject, tokeniz
 )
 def test_nothing_to_score_is_an_error(subject, task, changes, message):
     with pytest.raises(DataError, match=message):
-        evaluate(subject, held_out(**changes), scoring(tasks=[task]))
+        evaluate(subject, held_out(**changes), scoring(tasks=[task]), {})
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_nothing_to_score_is_an_error(subject, task, changes, message):
     [
         ({"tasks": []}, "tasks"),
         ({"tasks": ["is_a", "is_a"]}, "is_a stands there more than once"),
-        ({"tasks": ["nonsense"]}, "nonsense"),
+        ({"tasks": ["no/name"]}, "no/name"),
         ({"num_bootstrap": 10}, "num_bootstrap: got 10"),
         ({"seed": True}, "seed: got True"),
     ],

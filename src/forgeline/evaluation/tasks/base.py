@@ -62,15 +62,17 @@ class TaskResult:
 
 
 class Task(Protocol):
-    """One thing a model is scored on.
+    """One thing a model is scored on."""
 
-    Attributes:
-        name: As in `evaluate.scoring.tasks`.
-        method: How an answer is obtained and judged, in one line.
-    """
+    @property
+    def name(self) -> str:
+        """As in `evaluate.scoring.tasks`."""
+        ...
 
-    name: str
-    method: str
+    @property
+    def method(self) -> str:
+        """How an answer is obtained and judged, in one line."""
+        ...
 
     def run(self, subject: Subject, held_out: HeldOut, scoring: ScoringParams) -> TaskResult:
         """Scores the subject on every sample of the task."""

@@ -13,8 +13,7 @@ from forgeline.evaluation.scores import (
     proportion,
 )
 from forgeline.evaluation.tasks.base import HeldOut, Subject, TaskResult, questions_of, sample_row
-from forgeline.inference.engine import generate
-from forgeline.tokenization.chat import render_prompt, stop_token_ids
+from forgeline.evaluation.tasks.written import write_answers
 
 
 class OrganSystem:
@@ -26,29 +25,16 @@ class OrganSystem:
     def run(self, subject: Subject, held_out: HeldOut, scoring: ScoringParams) -> TaskResult:
         """Accuracy, macro-F1 over the true classes, and the share of answers that could be read."""
         questions = questions_of(self.name, held_out)
-        tokenizer = subject.tokenizer
-        prompts = [render_prompt(tokenizer, sample.prompt) for sample in questions]
-        written = generate(
-            subject.model,
-            prompts,
-            max_new_tokens=scoring.max_new_tokens,
-            stop_token_ids=stop_token_ids(tokenizer),
-            pad_token_id=int(tokenizer.pad_token_id),
-            temperature=0.0,
-            generator=None,
-            batch_tokens=scoring.batch_tokens,
-        )
-        outputs = [str(tokenizer.decode(answer.output_ids, skip_special_tokens=True)) for answer in written]
-        answers = [boxed_answer(output) for output in outputs]
+        prompts = [sample.prompt for sample in questions]
+        written = write_answers(subject, prompts, scoring.max_new_tokens, scoring.batch_tokens)
+        answers = [boxed_answer(given.output) for given in written]
         references = [_true_class(sample) for sample in questions]
         rows = [
             sample_row(
-                self.name, sample.sample_id, str(tokenizer.decode(prompt)), output, answer, true, answer == true,
-                {"num_output_tokens": len(generation.output_ids)},
+                self.name, sample.sample_id, given.prompt, given.output, answer, true, answer == true,
+                {"num_output_tokens": given.num_output_tokens},
             )
-            for sample, prompt, output, answer, true, generation in zip(
-                questions, prompts, outputs, answers, references, written, strict=True
-            )
+            for sample, given, answer, true in zip(questions, written, answers, references, strict=True)
         ]  # fmt: skip
         majority = majority_answers(references)
         correct = [bool(row["correct"]) for row in rows]
