@@ -129,8 +129,8 @@ class EvalSample:
         return cls(sha256_text(content)[:32], task, split_key, prompt, reference, list(choices))
 
 
-_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-_OTHER_THAN_TEXT = {"messages": _MESSAGES, "prompt": _MESSAGES, "choices": pa.list_(pa.string())}
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_OTHER_THAN_TEXT = {"messages": MESSAGES, "prompt": MESSAGES, "choices": pa.list_(pa.string())}
 
 
 def _schema(kind: type) -> pa.Schema:
