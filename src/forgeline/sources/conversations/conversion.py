@@ -80,7 +80,7 @@ class ChatFile:
                 return
             if self.detected is not None:
                 break
-        names = [] if self.detected is None else [*self.detected.names.values(), "format"]
+        names = [] if self.detected is None else [*self.detected.names.values()]
         yield from read_rows(self._file, self._reading, names)
 
     def _detect(self, rows: Records[Any]) -> Failure | None:

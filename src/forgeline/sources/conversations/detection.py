@@ -59,8 +59,10 @@ def detect(row: Any, declared: FormatName | Literal["auto"], renamed: Names) -> 
             "",
             f"the fields fit several formats: {listed}: name the right one as the format of the file",
         )
-    fields = " and ".join(_required(found[0], renamed))
-    return _bound(found[0], row, renamed, f"the first record has {fields}")
+    reason = f"the first record has {' and '.join(_required(found[0], renamed))}"
+    if found[0].name == "transcript":
+        reason += ", which begins with who speaks"
+    return _bound(found[0], row, renamed, reason)
 
 
 def candidates(row: Mapping[str, Any], renamed: Names) -> list[Format]:

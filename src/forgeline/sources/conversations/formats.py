@@ -76,7 +76,7 @@ def _single_turn(
 _OF_ROLE = ("role", "content")
 _OF_FROM = ("from", "value")
 _ALL = (
-    Format("messages", ("messages",), ("system", "tools"), _multi_turn("messages", *_OF_ROLE), _OF_ROLE),
+    Format("messages", ("messages",), ("system", "tools", "format"), _multi_turn("messages", *_OF_ROLE), _OF_ROLE),
     Format("sharegpt", ("conversations",), ("system", "tools"), _multi_turn("conversations", *_OF_FROM), _OF_FROM),
     Format(
         "alpaca", ("instruction", "output"), ("input", "system", "history"),

@@ -16,7 +16,7 @@ def format_lines(verdict: Verdict) -> list[str]:
 def summary_table(verdict: Verdict) -> Table:
     """Files with their conversations, turns and problems."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("file")
+    table.add_column("file", overflow="fold")
     table.add_column("format")
     for name in ("conversations", "turns", "with tools", "problems"):
         table.add_column(name, justify="right")
