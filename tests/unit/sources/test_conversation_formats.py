@@ -7,13 +7,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.unit.sources.instruction_sets import write_lines
 
 from forgeline.core.errors import ParamsError
 from forgeline.sources.conversations.conversion import ChatFile, Failure
 from forgeline.sources.conversations.formats import Expected, expected_format
 from forgeline.sources.conversations.multi_turn import Chat
 from forgeline.sources.find_files import find_files
-from tests.unit.sources.instruction_sets import write_lines
 
 CALL = '{"name": "weather", "arguments": {"city": "Rome"}}'
 TOOLS = [{"name": "weather", "parameters": {}}]

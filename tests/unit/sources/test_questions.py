@@ -1,13 +1,13 @@
 from collections import Counter
 
 import pytest
+from tests.unit.sources.instruction_sets import instruction_params
 
 from forgeline.sources.instruction_params import HpoQuestionSet
 from forgeline.sources.instructions import build_instructions
 from forgeline.sources.pairing import swap_pairs
 from forgeline.sources.preferences import PreferenceParams, build_preferences
 from forgeline.sources.questions import Question, cap, drop_long, drop_repeated, drop_revealing, user
-from tests.unit.sources.instruction_sets import instruction_params
 
 
 @pytest.fixture(scope="module")
