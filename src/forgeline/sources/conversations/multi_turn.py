@@ -10,10 +10,11 @@ from typing import Any
 
 from forgeline.core.records import Message
 from forgeline.sources.conversations.problems import RecordProblem
-from forgeline.sources.conversations.roles import check_turns, role_named
+from forgeline.sources.conversations.roles import ALIASES, check_turns, role_named
 from forgeline.sources.conversations.tool_texts import call_text, openai_calls_text, tools_text
 
 Chat = tuple[list[Message], str]  # turns, and tool definitions as JSON text
+_PLAIN = ("user", "assistant", "system")
 WITHOUT_PROMPT = "text"  # value of the field `format` of a converted record whose only turn is a text to learn
 
 
@@ -36,7 +37,20 @@ class MultiTurn:
         turns = row.get(self.turns)
         if not isinstance(turns, list):
             raise missing_or_wrong(row, self.turns, "a list of turns")
-        messages = [self._message(turn, place) for place, turn in enumerate(turns)]
+        role, content = self.role, self.content
+        messages: list[Message] = []
+        for turn in turns:
+            # Nearly all turns are plain text; the rest is read, and mistakes are named, by the slower way.
+            if (
+                type(turn) is dict
+                and type(name := turn.get(role)) is str
+                and type(text := turn.get(content)) is str
+                and (known := ALIASES.get(name)) in _PLAIN
+                and "tool_calls" not in turn
+            ):
+                messages.append({"role": known, "content": text})
+            else:
+                messages.append(self._message(turn, len(messages)))
         system = row.get(self.system)
         if system is not None and not isinstance(system, str):
             raise missing_or_wrong(row, self.system, "text")
