@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from tests.unit.sources.instruction_sets import answered, file_set, filter_params, instruction_params, write_lines
 
 from forgeline.core.errors import DataError
+from forgeline.sources.declared_files import undeclared
 from forgeline.sources.filters import filter_questions
 from forgeline.sources.hpo_split import HpoParams
 from forgeline.sources.instructions import InstructionResult, build_instructions
@@ -187,6 +188,12 @@ def test_sets_with_weights_are_mixed_and_what_is_left_over_is_kept(tmp_path: Pat
     assert result.counts.dropped == {"over_share": result.dropped.num_rows}
     assert result.figures["sets"]["small"]["num_train"] == 2 * num_small
     assert build(hpo, sets, max_repeats=2).train == result.train
+
+
+def test_files_that_dvc_does_not_watch_are_named() -> None:
+    deps = ["src/forgeline/sources/hpo.json", "corpus/chats"]
+    paths = ["src/forgeline/sources/hpo.json", "./corpus/chats/a.jsonl", "corpus/chats2", "corpus"]
+    assert undeclared(paths, deps) == ["corpus/chats2", "corpus"]
 
 
 def test_contradicting_params_are_refused(tmp_path: Path) -> None:
