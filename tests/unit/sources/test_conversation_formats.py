@@ -205,6 +205,14 @@ def test_broken_json_in_an_array_ends_the_file(tmp_path) -> None:
     assert chats == [(ASKED, "")]
 
 
+def test_mistakes_in_an_array_are_named_by_line_and_in_the_end_by_number(tmp_path) -> None:
+    (tmp_path / "a.json").write_text("[" + ",\n".join(['{"question": "Q", "answer": ""}'] * 102) + "]")
+    messages = [failure.message() for failure in read(tmp_path / "a.json")[2]]
+    assert messages[1].startswith(f"{tmp_path}/a.json:2:answer: blank")
+    assert messages[98].startswith(f"{tmp_path}/a.json:99:answer: blank")
+    assert messages[101].startswith(f"{tmp_path}/a.json, record 102:answer: blank")
+
+
 def test_an_ambiguous_or_unknown_format_is_an_error_that_names_the_candidates(tmp_path) -> None:
     row = {"instruction": "Q", "output": "A", "response": "A"}
     path = write_lines(tmp_path / "a.jsonl", row, row)

@@ -5,7 +5,7 @@ A JSON lines file goes on after a line that is broken; other kinds of files end 
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -26,6 +26,7 @@ from forgeline.sources.formats.records import Records
 
 _BLOCK_BYTES = 1 << 16  # of JSON lines parsed at once: larger ones cost page faults, twice the time at 1 MB
 _MAX_RECORD_BYTES = 64 << 20
+_MAX_LINES_COUNTED = 100  # of a JSON array: each lookup reads the file up to there
 
 
 class ChatReading(Reading):
@@ -68,7 +69,7 @@ def _rows(file: SourceFile, reading: Reading, columns: Sequence[str] | None) -> 
         case "jsonl":
             yield from _json_lines(file.path, reading)
         case "json":
-            yield from json_objects(file.path, reading)
+            yield from _json_array(file.path, reading)
         case "csv" | "tsv":
             yield from delimited_rows(file.path, reading, "," if file.format == "csv" else "\t")
         case "parquet":
@@ -77,6 +78,28 @@ def _rows(file: SourceFile, reading: Reading, columns: Sequence[str] | None) -> 
         case _:
             for texts in text_documents(file.path, reading, "blank_lines", None):
                 yield Records([{"text": text} for text in texts.values], texts.where)
+
+
+def _json_array(path: Path, reading: Reading) -> Iterator[Records[Any]]:
+    num_before = 0
+    places = _ArrayPlaces(path)
+    for rows in json_objects(path, reading):
+        yield Records(rows.values, partial(places.where, rows.where, num_before))
+        num_before += len(rows.values)
+
+
+class _ArrayPlaces:
+    """Names places in a JSON file: the first ones by line, for which the file is read again, the rest by number."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._num_lines_left = _MAX_LINES_COUNTED
+
+    def where(self, line_of: Callable[[int], str], num_before: int, index: int) -> str:
+        if not self._num_lines_left:
+            return f"{self._path}, record {num_before + index + 1}"
+        self._num_lines_left -= 1
+        return line_of(index)
 
 
 def _json_lines(path: Path, reading: Reading) -> Iterator[Records[Any]]:
