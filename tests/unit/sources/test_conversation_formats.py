@@ -7,12 +7,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.sources.instruction_sets import write_lines
 
 from forgeline.core.errors import ParamsError
 from forgeline.sources.conversations.conversion import ChatFile, Failure
 from forgeline.sources.conversations.formats import Expected, expected_format
 from forgeline.sources.conversations.multi_turn import Chat
+from forgeline.sources.conversations.roles import ALIASES
 from forgeline.sources.find_files import find_files
 
 CALL = '{"name": "weather", "arguments": {"city": "Rome"}}'
@@ -205,12 +208,49 @@ def test_broken_json_in_an_array_ends_the_file(tmp_path) -> None:
     assert chats == [(ASKED, "")]
 
 
-def test_mistakes_in_an_array_are_named_by_line_and_in_the_end_by_number(tmp_path) -> None:
-    (tmp_path / "a.json").write_text("[" + ",\n".join(['{"question": "Q", "answer": ""}'] * 102) + "]")
+def test_mistakes_in_objects_one_after_another_are_named_by_line_and_in_the_end_by_number(tmp_path) -> None:
+    (tmp_path / "a.json").write_text("\n".join(['{"question": "Q", "answer": ""}'] * 102))
     messages = [failure.message() for failure in read(tmp_path / "a.json")[2]]
     assert messages[1].startswith(f"{tmp_path}/a.json:2:answer: blank")
     assert messages[98].startswith(f"{tmp_path}/a.json:99:answer: blank")
     assert messages[101].startswith(f"{tmp_path}/a.json, record 102:answer: blank")
+
+
+@given(
+    st.lists(st.tuples(st.text('ab}{,]\\"\n ', max_size=30), st.integers(1, 4)), min_size=1, max_size=20),
+    st.sampled_from([None, 1]),
+    st.integers(1, 200),
+)
+def test_arrays_read_in_any_pieces_are_what_json_says(tmp_path_factory, turns, indent, block_bytes) -> None:
+    rows = [{"conversations": [said("human", f"Q{text}"), said("gpt", f"A{text}")] * many} for text, many in turns]
+    bad = {"conversations": [said("human", "Q")]}
+    path = tmp_path_factory.mktemp("arrays") / "a.json"
+    path.write_text(json.dumps([*rows, bad, *rows], indent=indent), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("forgeline.sources.conversations.json_arrays._BLOCK_BYTES", block_bytes)
+        _, chats, [failure] = read(path)
+    wanted = [[turn(ALIASES[each["from"]], each["value"]) for each in row["conversations"]] for row in rows]
+    assert [messages for messages, _ in chats] == wanted * 2
+    before, alone = (json.dumps(part, indent=indent).count("\n") for part in ([*rows, bad], [bad]))
+    line = before - alone + 2 if indent else 1
+    assert failure.message().startswith(f"{path}:{line}:conversations: the conversation ends with user")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[{"question": "Q", "answer": "A"},]', "found ']' where '{' was expected"),
+        ('[{"question": "Q", "answer": "A"}', "the file ends inside the array"),
+        ('[{"question": "Q", "answer": "A"}, 3]', "the record is no object"),
+        ('[{"question": "Q", "answer": "A"}] [', "where nothing more was expected"),
+    ],
+)
+def test_arrays_that_are_none_are_errors(tmp_path, text, message) -> None:
+    (tmp_path / "a.json").write_text(text)
+    _, chats, [failure] = read(tmp_path / "a.json")
+    assert chats == [(ASKED, "")]
+    assert message in failure.message()
+    assert failure.message().startswith(f"{tmp_path}/a.json:1")
 
 
 def test_an_ambiguous_or_unknown_format_is_an_error_that_names_the_candidates(tmp_path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from forgeline.core.errors import DataError
+from forgeline.sources.conversations.json_arrays import ArrayStretches
 from forgeline.sources.find_files import SourceFile
 from forgeline.sources.formats.delimited import delimited_rows
 from forgeline.sources.formats.json_text import json_objects
@@ -81,11 +82,28 @@ def _rows(file: SourceFile, reading: Reading, columns: Sequence[str] | None) -> 
 
 
 def _json_array(path: Path, reading: Reading) -> Iterator[Records[Any]]:
+    stretches = ArrayStretches(path, reading)
+    num_read = 0
+    for rows in stretches.records():
+        yield rows
+        num_read += len(rows.values)
+    if not stretches.is_complete:
+        yield from _slowly(path, num_read)
+
+
+def _slowly(path: Path, num_known: int) -> Iterator[Records[Any]]:
+    """The records of a JSON file object by object, without the first ones."""
     num_before = 0
     places = _ArrayPlaces(path)
-    for rows in json_objects(path, reading):
-        yield Records(rows.values, partial(places.where, rows.where, num_before))
+    for rows in json_objects(path, ChatReading()):
+        skipped = min(max(num_known - num_before, 0), len(rows.values))
+        where = partial(places.where, rows.where, num_before)
+        yield Records(rows.values[skipped:], partial(_shifted, where, skipped))
         num_before += len(rows.values)
+
+
+def _shifted(where: Callable[[int], str], skipped: int, index: int) -> str:
+    return where(index + skipped)
 
 
 class _ArrayPlaces:
