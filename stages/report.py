@@ -5,7 +5,7 @@ from pathlib import Path
 from forgeline.core.params import load
 from forgeline.core.pipeline import read_pipeline
 from forgeline.core.run import Counts, StageRun, command_line
-from forgeline.core.storage import read_jsonl, write_csv, write_json
+from forgeline.core.storage import read_json, read_jsonl, write_csv, write_json
 from forgeline.reporting.comparison import compare
 from forgeline.reporting.generations import choose_questions
 from forgeline.reporting.html import render_report
@@ -15,7 +15,13 @@ from forgeline.reporting.params import ReportParams
 
 
 def main(
-    metrics_folder: Path, samples: Path, html: Path, leaderboard_json: Path, leaderboard_csv: Path, metrics: Path
+    metrics_folder: Path,
+    samples: Path,
+    learned: Path,
+    html: Path,
+    leaderboard_json: Path,
+    leaderboard_csv: Path,
+    metrics: Path,
 ) -> None:
     """Compares the models. Outside the byte promise: it shows measured times and the code revision."""
     params = load("report", ReportParams)
@@ -28,7 +34,7 @@ def main(
         questions = choose_questions(evidence, params.samples_per_task, params.seed)
         write_json(run.output(leaderboard_json), {"rows": rows})
         write_csv(run.output(leaderboard_csv), as_csv(rows))
-        page = render_report(metrics_folder, rows, questions, stages, locked_stages_now())
+        page = render_report(metrics_folder, rows, questions, stages, locked_stages_now(), read_json(learned))
         run.output(html).write_text(page, encoding="utf-8")
         num_samples, num_shown = sum(map(len, evidence.values())), len(questions) * len(evidence)
         counts = Counts(num_samples, num_shown, {"not_shown": num_samples - num_shown})

@@ -24,7 +24,7 @@ from forgeline.quantization.params import QuantizeParams
 from forgeline.reporting.params import ReportParams
 from forgeline.sources.fetch_params import NAME, FetchParams
 from forgeline.sources.hpo_split import HpoParams
-from forgeline.sources.instructions import InstructionParams
+from forgeline.sources.instruction_params import InstructionParams
 from forgeline.sources.params import SourcesParams
 from forgeline.sources.preferences import PreferenceParams
 from forgeline.text.card import CardParams

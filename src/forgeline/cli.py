@@ -6,11 +6,14 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from forgeline.core.errors import ForgelineError, ParamsError, StopRequested, describe_os_error
+
+if TYPE_CHECKING:
+    from forgeline.sources.conversations.commands import Verdict
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 source = typer.Typer(no_args_is_help=True, help="The sources of params.yaml.")
@@ -124,6 +127,67 @@ def trace(
         print(json.dumps(asdict(found), indent=2, sort_keys=True, ensure_ascii=False))
     else:
         Console().print(trace_view(found))
+
+
+@app.command()
+def validate(
+    files: Annotated[list[Path], typer.Argument(help="Files of conversations, or folders of such files.")],
+    file_format: Annotated[str, typer.Option("--format", help="auto, messages, sharegpt, alpaca, ...")] = "auto",
+    fields: Annotated[
+        list[str] | None, typer.Option("--field", help="answer=long_answer: what the file calls it.")
+    ] = None,
+    errors: Annotated[int, typer.Option(min=1, help="List so many problems; all are counted.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Check instruction data of any format: roles, empty answers, echoes, types, encoding; 1 if a record is bad."""
+    from forgeline.sources.conversations.commands import validate as validate_files
+    from forgeline.sources.conversations.formats import expected_format
+
+    verdict = validate_files(files, expected_format(file_format, fields or []), errors)
+    _tell(verdict, as_json)
+    raise typer.Exit(1 if verdict.problems.total else 0)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="A file of conversations, or a folder of such files.")],
+    target: Annotated[Path, typer.Argument(help="What to write: .jsonl, .json (also .gz or .zst) or .parquet.")],
+    file_format: Annotated[str, typer.Option("--format", help="auto, messages, sharegpt, alpaca, ...")] = "auto",
+    fields: Annotated[
+        list[str] | None, typer.Option("--field", help="answer=long_answer: what the file calls it.")
+    ] = None,
+    rejected: Annotated[
+        Path | None, typer.Option(help="Write bad records here, with reasons, and convert the rest.")
+    ] = None,
+    errors: Annotated[int, typer.Option(min=1, help="List so many problems; all are counted.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Write instruction data of any format as messages; with a bad record nothing is written but with --rejected."""
+    from forgeline.sources.conversations.commands import InvalidRecords
+    from forgeline.sources.conversations.commands import convert as convert_files
+    from forgeline.sources.conversations.formats import expected_format
+
+    try:
+        verdict = convert_files(source, target, expected_format(file_format, fields or []), errors, rejected)
+    except InvalidRecords as error:
+        _tell(error.verdict, as_json)
+        raise
+    _tell(verdict, as_json)
+
+
+def _tell(verdict: "Verdict", as_json: bool) -> None:
+    from rich.console import Console
+
+    from forgeline.sources.conversations import view
+
+    if as_json:
+        print(json.dumps(view.as_json(verdict), indent=2, ensure_ascii=False))
+        return
+    for line in view.format_lines(verdict):
+        print(line)
+    Console().print(view.summary_table(verdict))
+    for line in view.problem_lines(verdict):
+        print(line, file=sys.stderr)
 
 
 @app.command()

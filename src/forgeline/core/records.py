@@ -15,7 +15,9 @@ import pyarrow as pa
 from forgeline.core.shards import iter_shards, shard_path
 from forgeline.core.storage import read_table, sha256_text, write_table
 
-Message = dict[str, str]  # {"role": "system" | "user" | "assistant" | ..., "content": ...}
+# {"role": "system" | "user" | "assistant" | "function_call" | "observation", "content": ...}; the content of a function
+# call is JSON text.
+Message = dict[str, str]
 
 DOCUMENTS = pa.schema([("doc_id", pa.string()), ("text", pa.string()), ("source", pa.string())])
 DROPPED = pa.schema([*DOCUMENTS, ("reason", pa.string()), ("detail", pa.string())])
@@ -111,6 +113,7 @@ class EvalSample:
         prompt: The turns before the answer.
         reference: The right answer, as the model should write it.
         choices: Answers to choose from by likelihood; empty for generated answers.
+        tools: JSON text of the tool definitions that belong to the prompt, empty when there are none.
     """
 
     sample_id: str
@@ -119,18 +122,26 @@ class EvalSample:
     prompt: list[Message]
     reference: str
     choices: list[str] = field(default_factory=list)
+    tools: str = ""
 
     @classmethod
     def make(
-        cls, task: str, split_key: str, prompt: list[Message], reference: str, choices: Sequence[str] = ()
+        cls,
+        task: str,
+        split_key: str,
+        prompt: list[Message],
+        reference: str,
+        choices: Sequence[str] = (),
+        tools: str = "",
     ) -> "EvalSample":
         """A sample with its content hash filled in."""
-        content = json.dumps([task, prompt, reference, list(choices)], ensure_ascii=False, sort_keys=True)
-        return cls(sha256_text(content)[:32], task, split_key, prompt, reference, list(choices))
+        hashed = [task, prompt, reference, list(choices), *([tools] if tools else [])]
+        content = json.dumps(hashed, ensure_ascii=False, sort_keys=True)
+        return cls(sha256_text(content)[:32], task, split_key, prompt, reference, list(choices), tools)
 
 
-_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-_OTHER_THAN_TEXT = {"messages": _MESSAGES, "prompt": _MESSAGES, "choices": pa.list_(pa.string())}
+MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_OTHER_THAN_TEXT = {"messages": MESSAGES, "prompt": MESSAGES, "choices": pa.list_(pa.string())}
 
 
 def _schema(kind: type) -> pa.Schema:

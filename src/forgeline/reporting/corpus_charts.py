@@ -43,13 +43,13 @@ FAMILIES = (
     Family("Gopher quality", "s4", ("gopher_",), "gopher_"),
     Family("C4", "s7", ("c4_",), "c4_"),
     Family("FineWeb", "s3", ("fineweb_",), "fineweb_"),
-    Family("copies", "s2", ("exact_duplicate", "near_duplicate")),
+    Family("copies", "s2", ("exact_duplicate", "near_duplicate", "duplicate_prompt")),
     Family("evaluation texts", "s6", ("contaminated",)),
     Family("other reasons", "s5", ("",)),
 )
 
 
-def funnel_chart(title: str, stages: Sequence[FunnelStage]) -> str:
+def funnel_chart(title: str, stages: Sequence[FunnelStage], unit: str = "documents") -> str:
     """For each stage a bar of what it kept and dropped, and below it every reason by family. Empty without stages."""
     if not stages:
         return ""
@@ -57,7 +57,7 @@ def funnel_chart(title: str, stages: Sequence[FunnelStage]) -> str:
     for number, stage in enumerate(stages):
         drawn, y = _stage(stage, y + (_GAP if number else 0.0))
         body += drawn
-    said = " ".join(_sentence(stage) for stage in stages)
+    said = " ".join(_sentence(stage, unit) for stage in stages)
     return drawing(title, said, body, "chart", y + 4)
 
 
@@ -189,6 +189,6 @@ def _percent(part: float, whole: float) -> str:
     return f"{share:.0f} %" if share in (0, 100) or 10 <= share <= 90 else f"{min(share, 99.9):.1f} %"
 
 
-def _sentence(stage: FunnelStage) -> str:
+def _sentence(stage: FunnelStage, unit: str) -> str:
     dropped = ", ".join(f"{reason.replace('_', ' ')} {number:,}" for reason, number in stage.dropped) or "nothing"
-    return f"{stage.stage} kept {stage.num_out:,} of {stage.num_in:,} documents; dropped: {dropped}."
+    return f"{stage.stage} kept {stage.num_out:,} of {stage.num_in:,} {unit}; dropped: {dropped}."

@@ -11,6 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from forgeline.core.pipeline import PipelineStage
+from forgeline.reporting.conversations import conversation_page
 from forgeline.reporting.corpus import drop_funnel, metrics_of, source_funnels, source_mix, trained_mix
 from forgeline.reporting.corpus_charts import funnel_chart, mix_chart, source_styles
 from forgeline.reporting.generations import Question
@@ -44,6 +45,7 @@ def render_report(
     questions: Sequence[Question],
     stages: Sequence[PipelineStage],
     lock: Mapping[str, Mapping[str, Any]],
+    learned: Mapping[str, Any],
 ) -> str:
     """The whole page.
 
@@ -53,10 +55,15 @@ def render_report(
         questions: Sample generations.
         stages: The pipeline.
         lock: Stage entries of dvc.lock as they are now: this very stage has none yet, or its previous one.
+        learned: What the loss of fine-tuning sees, as `sft` wrote it.
     """
     assets = resources.files("forgeline.reporting.assets")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"prompt": _mark_special_tokens, "words": lambda name: str(name).replace("_", " ")}
+    environment.filters |= {
+        "token": _mark_token,
+        "prompt": _mark_special_tokens,
+        "words": lambda name: str(name).replace("_", " "),
+    }
     template = environment.from_string((assets / "report.jinja").read_text(encoding="utf-8"))
     columns = columns_of(rows)
     colours = {row["model"]: f"s{index % NUM_COLOURS + 1}" for index, row in enumerate(rows)}
@@ -81,6 +88,7 @@ def render_report(
         mixes=_mixes(metrics_folder, stages),
         tokenizer_figures=_tokenizer_figures(metrics_folder, stages),
         text_figures=_figures_of_text(found),
+        conversations=conversation_page(metrics_folder, stages, learned),
         questions=questions,
         tasks=list(dict.fromkeys(question.task for question in questions)),
         graph=Markup(pipeline_graph(stages)),
@@ -215,6 +223,11 @@ def _stage_details(
         "figures": found.get(stage.address, {}),
         "locked": entry is not None,
     }
+
+
+def _mark_token(text: str) -> Markup:
+    """A token as the model reads it; line feeds can be seen."""
+    return Markup(str(_mark_special_tokens(text)).replace("\n", '<span class="special">↵</span>\n'))
 
 
 def _mark_special_tokens(text: str) -> Markup:

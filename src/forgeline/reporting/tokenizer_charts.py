@@ -40,7 +40,7 @@ def tokenizer_figures(metrics: Mapping[str, Any]) -> list[Figure]:
     return [figure for figure in [*figures, _usage(metrics.get("usage", []))] if figure.chart]
 
 
-def bar_chart(title: str, rows: Sequence[tuple[str, float]]) -> str:
+def bar_chart(title: str, rows: Sequence[tuple[str, float]], value_format: str = "{:.2f}") -> str:
     """Horizontal bars from zero, each with its name and value. Empty without rows."""
     if not rows:
         return ""
@@ -53,8 +53,8 @@ def bar_chart(title: str, rows: Sequence[tuple[str, float]]) -> str:
         body += f'<text class="name" x="0" y="{y + 12:.1f}">{escape(short)}</text>'
         body += f'<rect class="fill s1" x="{_NAME_WIDTH:g}" y="{y + 3:.1f}" width="{length * value / largest:.1f}" '
         body += f'height="{_BAR:g}"/>'
-        body += f'<text class="tick" x="{WIDTH}" y="{y + 12:.1f}" text-anchor="end">{value:.2f}</text>'
-    said = " ".join(f"{name}: {value:.2f}." for name, value in rows)
+        body += f'<text class="tick" x="{WIDTH}" y="{y + 12:.1f}" text-anchor="end">{value_format.format(value)}</text>'
+    said = " ".join(f"{name}: {value_format.format(value)}." for name, value in rows)
     return drawing(title, said, body, "chart", len(rows) * _ROW)
 
 

@@ -4,75 +4,32 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any
 
 import pyarrow as pa
-from pydantic import Field, model_validator
 
-from forgeline.core.params import Section
 from forgeline.core.records import Conversation, EvalSample
 from forgeline.core.run import Counts
-from forgeline.sources.chats import chat_questions
+from forgeline.sources.conversation_figures import describe
+from forgeline.sources.file_sets import FileSetContent, read_file_set
+from forgeline.sources.filters import filter_questions
 from forgeline.sources.hpo import load_ontology
 from forgeline.sources.hpo_questions import hpo_questions
-from forgeline.sources.hpo_split import Fraction, HpoParams, split_terms
-from forgeline.sources.questions import Fates, Question, cap, drop_long, drop_repeated, drop_revealing
+from forgeline.sources.hpo_split import HpoParams, split_terms
+from forgeline.sources.instruction_params import InstructionParams, InstructionSet
+from forgeline.sources.mixture import set_sizes, take
+from forgeline.sources.questions import Fates, Question, cap, drop_revealing
 from forgeline.text.funnel import count_reasons, dropped_table
 from forgeline.text.split import SPLITS, Split
 
-Limit = Annotated[int, Field(ge=1)]
-
-
-class InstructionSetParams(Section):
-    """Section `instructions.sets.<name>`: one set. For `hpo_questions` the path is the descriptor of the ontology."""
-
-    kind: Literal["hpo_questions", "jsonl"]
-    path: str
-
-
-class TaskLimits(Section):
-    """Section `instructions.max_per_task`: most training questions of each task; null takes all."""
-
-    organ_system: Limit | None
-    is_a: Limit | None
-    definition: Limit | None
-
-
-class InstructionParams(Section):
-    """Section `instructions`.
-
-    Attributes:
-        sets: The instruction sets by name, in order.
-        max_per_task: Caps on training questions.
-        max_test_per_task: Cap on the validation and on the test questions of each task.
-        max_characters: Longer conversations are dropped as `too_long`.
-        validation_fraction: Expected share of a jsonl set in validation; the ontology's terms follow section `hpo`.
-        test_fraction: Expected share of a jsonl set in test.
-        seed: Chooses wordings, wrong choices, what a cap keeps, and the split of jsonl sets.
-    """
-
-    sets: dict[str, InstructionSetParams]
-    max_per_task: TaskLimits
-    max_test_per_task: Limit
-    max_characters: Limit
-    validation_fraction: Fraction
-    test_fraction: Fraction
-    seed: int
-
-    @model_validator(mode="after")
-    def _something_to_train_on(self) -> "InstructionParams":
-        if not self.sets:
-            raise ValueError("sets is empty: name at least one instruction set")
-        if self.validation_fraction + self.test_fraction >= 1.0:
-            raise ValueError("validation_fraction + test_fraction must be below 1: lower one of them")
-        return self
+Kept = dict[Split, list[Question]]
 
 
 @dataclass(frozen=True)
 class InstructionResult:
-    """What the stage writes: conversations, evaluation samples, dropped questions, and counts.
+    """What the stage writes: conversations, evaluation samples, dropped questions, counts and figures.
 
-    `per_task` counts kept questions: task -> split -> number.
+    `counts` counts every conversation once, however often the mixture repeats it in `train`.
     """
 
     train: list[Conversation]
@@ -80,49 +37,58 @@ class InstructionResult:
     test: list[EvalSample]
     dropped: pa.Table
     counts: Counts
-    per_task: dict[str, dict[str, int]]
+    figures: dict[str, Any]
 
 
 def build_instructions(params: InstructionParams, hpo: HpoParams) -> InstructionResult:
-    """Builds, filters and caps the questions of all sets.
+    """Builds, filters, caps and mixes the questions of all sets.
 
     Raises:
-        DataError: A file of a set cannot be read; file and line are named.
+        DataError: A file of a set cannot be read, or a record of it is no conversation; file, line and field are named.
+            Or nothing is left of a set that has a weight.
         FingerprintError: Packaged data are not the pinned ones.
     """
-    questions = [question for name, chosen in params.sets.items() for question in _questions(name, chosen, params, hpo)]
+    sets = {name: _read(name, chosen, params, hpo) for name, chosen in params.sets.items()}
+    questions = [question for content in sets.values() for question in content.questions]
     fates = _fates(questions, params)
-    kept: dict[Split, list[Question]] = {split: [] for split in SPLITS}
+    kept: Kept = {split: [] for split in SPLITS}
     for place, question in enumerate(questions):
         if place not in fates:
             kept[question.split].append(question)
-    dropped = dropped_table(questions[place].dropped(*fates[place]) for place in sorted(fates))
-    num_kept = sum(len(chosen) for chosen in kept.values())
+    train, unshared = _mixed(kept["train"], params)
+    rows = [row for content in sets.values() for row in content.dropped]
+    rows += [questions[place].dropped(*fates[place]) for place in sorted(fates)]
+    rows += [question.dropped("over_share", f"weight {params.sets[question.source].weight:g}") for question in unshared]
+    dropped = dropped_table(rows)
+    num_in = sum(len(content.questions) + len(content.dropped) for content in sets.values())
+    conversations = [question.conversation() for question in train]
     return InstructionResult(
-        train=[question.conversation() for question in kept["train"]],
+        train=conversations,
         validation=[question.conversation() for question in kept["validation"]],
         test=[question.sample() for question in kept["test"]],
         dropped=dropped,
-        counts=Counts(len(questions), num_kept, count_reasons(dropped)),
-        per_task=_per_task(kept),
+        counts=Counts(num_in, num_in - dropped.num_rows, count_reasons(dropped)),
+        figures={
+            "questions": _per_task(kept | {"train": train}),
+            "sets": {name: _set_figures(name, content, kept | {"train": train}) for name, content in sets.items()},
+            "train": describe(conversations),
+        },
     )
 
 
-def _questions(name: str, chosen: InstructionSetParams, params: InstructionParams, hpo: HpoParams) -> list[Question]:
-    path = Path(chosen.path)
-    if chosen.kind == "jsonl":
-        return chat_questions(path, name, params.seed, params.validation_fraction, params.test_fraction)
-    ontology = load_ontology(path)
-    return hpo_questions(ontology, split_terms(ontology, hpo), name, params.seed)
+def _read(name: str, chosen: InstructionSet, params: InstructionParams, hpo: HpoParams) -> FileSetContent:
+    if chosen.kind == "files":
+        return read_file_set(name, chosen, params)
+    ontology = load_ontology(Path(chosen.path))
+    return FileSetContent(hpo_questions(ontology, split_terms(ontology, hpo), name, params.seed), [], {})
 
 
 def _fates(questions: list[Question], params: InstructionParams) -> Fates:
-    """Why each dropped question is dropped: too long, asked before, over a cap, or giving a test away.
+    """Why each dropped question is dropped: by a filter, over a cap, or giving a test away.
 
     Test questions are capped before the ones that they rule out are looked for, training questions after it.
     """
-    fates = drop_long(questions, params.max_characters)
-    fates |= drop_repeated(questions, fates)
+    fates = filter_questions(questions, params.filters)
     tasks = {question.task for question in questions}
     held_out: dict[tuple[str, Split], int | None] = {}
     for task in tasks:
@@ -135,7 +101,29 @@ def _fates(questions: list[Question], params: InstructionParams) -> Fates:
     return fates | cap(questions, fates, train, params.seed)
 
 
+def _mixed(questions: list[Question], params: InstructionParams) -> tuple[list[Question], list[Question]]:
+    """Training questions in the shares that the weights ask for, and those left out. Without weights, all of them."""
+    weights = {name: chosen.weight for name, chosen in params.sets.items() if chosen.weight is not None}
+    if not weights:
+        return questions, []
+    by_set = {name: [question for question in questions if question.source == name] for name in weights}
+    sizes = set_sizes({name: len(found) for name, found in by_set.items()}, weights, params.max_repeats)
+    mixed: list[Question] = []
+    left: list[Question] = []
+    for name, found in by_set.items():
+        taken, others = take(found, sizes[name], params.seed)
+        mixed += taken
+        left += [found[place] for place in others]
+    return mixed, left
+
+
 def _per_task(kept: Mapping[Split, list[Question]]) -> dict[str, dict[str, int]]:
     found = {split: Counter(question.task for question in questions) for split, questions in kept.items()}
     tasks = sorted({task for counter in found.values() for task in counter})
     return {task: {split: found[split][task] for split in SPLITS} for task in tasks}
+
+
+def _set_figures(name: str, content: FileSetContent, kept: Mapping[Split, list[Question]]) -> dict[str, Any]:
+    splits = {f"num_{split}": sum(question.source == name for question in kept[split]) for split in SPLITS}
+    formats = {"files_by_format": content.formats} if content.formats else {}
+    return {"num_read": len(content.questions) + len(content.dropped), **splits, **formats}

@@ -24,6 +24,8 @@ class Question:
         choices: Answers to choose from by likelihood; empty when the answer is generated.
         block: Questions of one block are kept or dropped together by `cap`, which keeps yes and no in balance.
         distractor_keys: Split keys of whatever the wrong choices were taken from.
+        tools: JSON text of the tool definitions, empty when there are none.
+        answer_role: Who speaks last: `assistant`, or `function_call` where the right answer is a call.
     """
 
     task: str
@@ -35,24 +37,31 @@ class Question:
     choices: tuple[str, ...] = ()
     block: str = ""
     distractor_keys: tuple[str, ...] = field(default=())
+    tools: str = ""
+    answer_role: str = "assistant"
 
     @property
     def messages(self) -> list[Message]:
         """The whole conversation, the right answer last."""
-        return [*self.prompt, {"role": "assistant", "content": self.answer}]
+        return [*self.prompt, {"role": self.answer_role, "content": self.answer}]
+
+    @property
+    def identity(self) -> str:
+        """Content hash of the conversation."""
+        return self.conversation().conversation_id
 
     def conversation(self) -> Conversation:
         """As something to train on."""
-        return Conversation.make(self.source, self.task, self.split_key, self.messages)
+        return Conversation.make(self.source, self.task, self.split_key, self.messages, self.tools)
 
     def sample(self) -> EvalSample:
         """As something to be scored on."""
-        return EvalSample.make(self.task, self.split_key, self.prompt, self.answer, self.choices)
+        return EvalSample.make(self.task, self.split_key, self.prompt, self.answer, self.choices, self.tools)
 
     def dropped(self, reason: str, detail: str) -> DroppedRow:
-        """As a row of the dropped table, its text the prompt with a line for each turn."""
-        text = "\n".join(f"{message['role']}: {message['content']}" for message in self.prompt)
-        return DroppedRow(self.conversation().conversation_id, text, self.source, reason, detail)
+        """As a row of the dropped table, its text the prompt with a line for each turn; without one, the answer."""
+        text = "\n".join(f"{message['role']}: {message['content']}" for message in self.prompt or self.messages)
+        return DroppedRow(self.identity, text, self.source, reason, detail)
 
 
 def user(content: str) -> list[Message]:
@@ -81,11 +90,12 @@ def drop_repeated(questions: Sequence[Question], fates: Fates) -> Fates:
         if place in fates:
             continue
         turns = [
-            f"{message['role']} {' '.join(message['content'].lower().split())}" for message in questions[place].prompt
+            f"{message['role']} {' '.join(message['content'].lower().split())}"
+            for message in questions[place].prompt or questions[place].messages
         ]
         earlier = first.setdefault(tuple(turns), place)
         if earlier != place:
-            repeated[place] = ("duplicate_prompt", questions[earlier].conversation().conversation_id)
+            repeated[place] = ("duplicate_prompt", questions[earlier].identity)
     return repeated
 
 

@@ -45,7 +45,7 @@ def render() -> str:
     parents = {"sft": "base"}
     rows = collect_rows(Path("metrics"), ["base", "sft"], parents, compare(samples, parents))
     questions = choose_questions(samples, 2, 17)
-    return render_report(Path("metrics"), rows, questions, read_pipeline(), locked_stages_now())
+    return render_report(Path("metrics"), rows, questions, read_pipeline(), locked_stages_now(), {})
 
 
 def test_the_page_needs_nothing_from_elsewhere(repository: Path) -> None:
@@ -86,7 +86,7 @@ def test_the_page_is_the_same_twice_and_stages_carry_their_hashes(repository: Pa
 
 
 def test_nothing_run_yet_still_gives_a_page(repository: Path, tmp_path: Path) -> None:
-    text = render_report(tmp_path / "nowhere", [], [], read_pipeline(), {})
+    text = render_report(tmp_path / "nowhere", [], [], read_pipeline(), {}, {})
     assert "No model has been evaluated yet." in text
     Page(text)
 

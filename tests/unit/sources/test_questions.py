@@ -1,32 +1,19 @@
 from collections import Counter
 
 import pytest
+from tests.unit.sources.instruction_sets import instruction_params
 
-from forgeline.core.errors import DataError
-from forgeline.sources.chats import chat_questions
-from forgeline.sources.instructions import InstructionParams, InstructionSetParams, TaskLimits, build_instructions
+from forgeline.sources.instruction_params import HpoQuestionSet
+from forgeline.sources.instructions import build_instructions
 from forgeline.sources.pairing import swap_pairs
 from forgeline.sources.preferences import PreferenceParams, build_preferences
 from forgeline.sources.questions import Question, cap, drop_long, drop_repeated, drop_revealing, user
 
 
-def instruction_params(**sets: InstructionSetParams) -> InstructionParams:
-    return InstructionParams(
-        sets=sets,
-        max_per_task=TaskLimits(organ_system=None, is_a=2000, definition=4000),
-        max_test_per_task=200,
-        max_characters=2000,
-        validation_fraction=0.2,
-        test_fraction=0.2,
-        seed=17,
-    )
-
-
 @pytest.fixture(scope="module")
 def built(descriptor, hpo):
-    return build_instructions(
-        instruction_params(hpo=InstructionSetParams(kind="hpo_questions", path=str(descriptor))), hpo
-    )
+    packaged = HpoQuestionSet(kind="hpo_questions", path=str(descriptor), weight=None)
+    return build_instructions(instruction_params({"hpo": packaged}), hpo)
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +92,8 @@ def test_definition_choices_are_four_different_definitions_of_relatives(built, o
 def test_every_question_is_kept_or_dropped_and_caps_hold(built) -> None:
     assert built.dropped.num_rows == sum(built.counts.dropped.values())
     assert built.counts.num_out == len(built.train) + len(built.validation) + len(built.test)
-    assert built.per_task["is_a"] == {"train": 2000, "validation": 200, "test": 200}
-    assert built.per_task["definition"]["test"] == 0
+    assert built.figures["questions"]["is_a"] == {"train": 2000, "validation": 200, "test": 200}
+    assert built.figures["questions"]["definition"]["test"] == 0
     texts = [str(record.messages[:-1]) for record in built.train + built.validation]
     assert len(set(texts)) == len(texts)
 
@@ -171,37 +158,3 @@ def test_a_cap_keeps_whole_blocks_and_does_not_depend_on_order() -> None:
     over_backwards = cap(backwards, {}, {("t", "train"): 7}, seed=1)
     assert {q.block for place, q in enumerate(backwards) if place not in over_backwards} == set(kept)
     assert cap(questions, {}, {("t", "train"): None, ("t", "test"): 1}, seed=1) == {}
-
-
-def test_a_users_chats_are_split_by_prompt(tmp_path, hpo) -> None:
-    path = tmp_path / "chats.jsonl"
-    line = '{{"messages": [{{"role": "user", "content": "Q{n}"}}, {{"role": "assistant", "content": "A{n}"}}]}}\n'
-    path.write_text("".join(line.format(n=n % 90) for n in range(100)))
-    result = build_instructions(instruction_params(mine=InstructionSetParams(kind="jsonl", path=str(path))), hpo)
-    assert result.counts.as_json() == {"in": 100, "out": 90, "dropped": {"duplicate_prompt": 10}}
-    asked = [record.messages[0]["content"] for record in result.train + result.validation] + prompts(result.test)
-    assert sorted(asked) == sorted(f"Q{n}" for n in range(90))
-    assert result.train
-    assert result.validation
-    assert {sample.task for sample in result.test} == {"reference_answer"}
-    assert result.test[0].reference == "A" + result.test[0].prompt[0]["content"][1:]
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ('{"text": "a"}', "1: no list 'messages'"),
-        ('{"messages": []}', "1: no list 'messages'"),
-        ('{"messages": [{"role": "robot", "content": "a"}]}', "message 1 has no role"),
-        ('{"messages": [{"role": "user", "content": " "}]}', "message 1 has no content"),
-        ('{"messages": [{"role": "user", "content": 3}]}', "message 1 has no content"),
-        ('{"messages": [{"role": "user", "content": "a"}]}', "needs a user's turn and the assistant's answer"),
-        ('{"messages": [{"role": "assistant", "content": "a"}]}', "needs a user's turn and the assistant's answer"),
-        ("{", "1: not valid JSON"),
-    ],
-)
-def test_every_chat_error_names_file_and_line(tmp_path, line, message) -> None:
-    path = tmp_path / "chats.jsonl"
-    path.write_text(line + "\n")
-    with pytest.raises(DataError, match=rf"chats\.jsonl:1.*{message.removeprefix('1')}"):
-        chat_questions(path, "mine", 1, 0.1, 0.1)

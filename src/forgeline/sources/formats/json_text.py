@@ -75,6 +75,11 @@ def json_objects(path: Path, reading: Reading) -> Iterator[Records[Any]]:
     scan.finish()
 
 
+def object_offsets(data: bytes, path: Path, reading: Reading) -> list[int]:
+    """Where the objects begin that end in a piece of a JSON file; raises `DataError` as `json_objects`."""
+    return [offset for offset, _ in _ObjectScan(path, reading).objects(data)]
+
+
 def _line_offsets(offset: int, lines: list[bytes]) -> list[int]:
     """Where those lines begin that are not blank."""
     offsets = []

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from forgeline.sources.formats.limits import Reading
-from forgeline.sources.formats.unpacked import BYTE_ORDER_MARK, blocks, line_number
+from forgeline.sources.formats.unpacked import BLOCK_BYTES, BYTE_ORDER_MARK, blocks, line_number
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,9 @@ class LineBlock:
     data: bytes
 
 
-def line_blocks(path: Path, reading: Reading, start: int = 0, end: int | None = None) -> Iterator[LineBlock]:
+def line_blocks(
+    path: Path, reading: Reading, start: int = 0, end: int | None = None, block_bytes: int = BLOCK_BYTES
+) -> Iterator[LineBlock]:
     """The lines of a file, or of a part of it, without the byte order mark.
 
     Args:
@@ -29,6 +31,7 @@ def line_blocks(path: Path, reading: Reading, start: int = 0, end: int | None = 
         reading: The limits.
         start: Lines that begin before this byte are left out; for files that are not packed.
         end: Lines that begin at this byte or later are left out. So every line belongs to one part.
+        block_bytes: How much is read at once.
 
     Raises:
         DataError: As `blocks`; or a line is longer than a document may be (names it).
@@ -37,7 +40,7 @@ def line_blocks(path: Path, reading: Reading, start: int = 0, end: int | None = 
     pending: list[bytes] = []
     num_pending = 0
     skipping = start > 0
-    for block in blocks(path, None, offset):
+    for block in blocks(path, None, offset, block_bytes):
         block_offset = offset + num_pending
         if skipping:
             cut = block.find(b"\n") + 1

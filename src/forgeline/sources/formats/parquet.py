@@ -1,6 +1,7 @@
 """Parquet tables, of which only the columns that are needed are read."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,27 @@ def parquet_rows(path: Path, reading: Reading, fields: Sequence[str]) -> Iterato
         DataError: The file is missing, damaged or no Parquet, larger than the source may be, has none of the columns of
             a field, or (with `strict`) holds text that is not UTF-8.
     """
+    with _opened(path) as file:
+        columns = _columns(file, path, fields)
+        batch_rows = _batch_rows(file.metadata, path, reading, columns)
+        num_rows = 0
+        for batch in file.iter_batches(batch_rows, columns=columns, use_threads=False):
+            reading.count(batch.nbytes, path)
+            yield from _rows(batch, path, num_rows, reading)
+            num_rows += batch.num_rows
+
+
+def columns_of(path: Path) -> list[str]:
+    """The names of a table's columns; raises `DataError` as `parquet_rows` does."""
+    with _opened(path) as file:
+        return list(file.schema_arrow.names)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path, buffer_size=_BATCH_BYTES, pre_buffer=False) as file:
-            columns = _columns(file, path, fields)
-            batch_rows = _batch_rows(file.metadata, path, reading, columns)
-            num_rows = 0
-            for batch in file.iter_batches(batch_rows, columns=columns, use_threads=False):
-                reading.count(batch.nbytes, path)
-                yield from _rows(batch, path, num_rows, reading)
-                num_rows += batch.num_rows
+            yield file
     except FileNotFoundError:
         raise DataError(f"{path} does not exist: correct its path in params.yaml or put the file there") from None
     except (pa.ArrowException, OSError) as error:

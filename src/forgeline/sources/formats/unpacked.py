@@ -15,13 +15,14 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 
-def blocks(path: Path, reading: Reading | None, start: int = 0) -> Iterator[bytes]:
-    """The unpacked bytes of a file in pieces of at most `BLOCK_BYTES`.
+def blocks(path: Path, reading: Reading | None, start: int = 0, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
+    """The unpacked bytes of a file in pieces of at most `block_bytes`.
 
     Args:
         path: Packed if its name ends in `.gz` or `.zst`.
         reading: Counts the bytes; None reads without limits.
         start: First byte, for files that are not packed.
+        block_bytes: How much is read at once.
 
     Raises:
         DataError: The file is missing, a folder, damaged, or larger than the source may be.
@@ -31,7 +32,7 @@ def blocks(path: Path, reading: Reading | None, start: int = 0) -> Iterator[byte
             file.seek(start)
         while True:
             try:
-                block: bytes = file.read(BLOCK_BYTES)
+                block: bytes = file.read(block_bytes)
             except OSError as error:
                 if error.errno is not None:  # the system's, not the unpacker's
                     raise
