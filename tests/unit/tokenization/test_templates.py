@@ -83,8 +83,9 @@ _QWEN_CALL = (
 GOLDEN_CALLS = {
     "chatglm3": '[gMASK]sop<|user|>\n Sum?<|assistant|>«add\n{"a": 1, "b": "x"}<|observation|>»\n 2<|assistant|>'
     "«\n It is 2.<|user|>»",
-    "deepseek": "<｜begin▁of▁sentence｜><｜User｜>Sum?<｜Assistant｜>«<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function"
-    '<｜tool▁sep｜>add\n```json\n{"a": 1, "b": "x"}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜><｜end▁of▁sentence｜>»'
+    "deepseek": "<｜begin▁of▁sentence｜><｜User｜>Sum?<｜Assistant｜>«<｜tool▁calls▁begin｜>"
+    '<｜tool▁call▁begin｜>function<｜tool▁sep｜>add\n```json\n{"a": 1, "b": "x"}\n```'
+    "<｜tool▁call▁end｜><｜tool▁calls▁end｜><｜end▁of▁sentence｜>»"
     "<｜tool▁outputs▁begin｜><｜tool▁output▁begin｜>2<｜tool▁output▁end｜><｜tool▁outputs▁end｜>"
     "«It is 2.<｜end▁of▁sentence｜>»",
     "llama3": "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nSum?<|eot_id|>"
