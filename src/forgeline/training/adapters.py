@@ -218,9 +218,9 @@ def expected_parameters(model: PreTrainedModel, params: AdapterParams, targets: 
                 total += params.r * (num_in + num_out) + (num_out if isinstance(params, DoraPeftParams) else 0)
     if isinstance(params, VeraPeftParams):
         return total
-    embeddings = model.get_input_embeddings()
+    embeddings: nn.Embedding = model.get_input_embeddings()
     rows = {"none": 0, "new": num_new_ids, "all": embeddings.num_embeddings}[params.train_embeddings]
-    return total + rows * int(embeddings.embedding_dim) * (1 if _is_tied(model) else 2)
+    return total + rows * embeddings.embedding_dim * (1 if _is_tied(model) else 2)
 
 
 def layer_size(layer: nn.Module) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """A base model whose weights are frozen in 4 or 8 bits, for adapters in full precision beside them."""
 
 import importlib.util
+import logging
 from pathlib import Path
 
 import torch
@@ -41,6 +42,7 @@ def load_quantized(
         ParamsError: bitsandbytes is not installed.
     """
     require_bitsandbytes(params.kind)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it would tell of a cast in every layer and step
     if isinstance(params, QloraPeftParams):
         config = BitsAndBytesConfig(
             load_in_4bit=True,

@@ -23,8 +23,9 @@ from forgeline.inference.engine import generate
 from forgeline.tokenization.chat import render_prompt, stop_token_ids
 from forgeline.tokenization.loading import load_tokenizer
 from forgeline.training.conversation_rows import LabelledRows, joined, labelled, pack
+from forgeline.training.lora import name_parent
 from forgeline.training.order import record_order
-from forgeline.training.params.peft import QloraPeftParams
+from forgeline.training.params.peft import NoPeftParams, QloraPeftParams, VeraPeftParams
 from forgeline.training.params.sft import SftParams
 from forgeline.training.pretraining.documents import require_document_mask
 from forgeline.training.quantized_base import PAGED_OPTIMIZER
@@ -33,6 +34,7 @@ from forgeline.training.trl.best import BestWeights
 from forgeline.training.trl.held_out import Labelled, label_logps
 from forgeline.training.trl.packed import PackedCollator
 from forgeline.training.trl.trainer import COLUMNS, Context, HistoryRow, arrange, fit, last, training_arguments
+from forgeline.training.trl.whole_logits import WholeLogitsTrainer
 
 _SAMPLE_BATCH_TOKENS = 4096
 
@@ -102,6 +104,8 @@ def train_sft(
 
     best = BestWeights(context.scratch) if params.final_weights == "best" else None
     history = fit(trainer, "sft", params, context, evaluate, before_training=True, columns=COLUMNS, keep_best=best)
+    if isinstance(model, PeftModel):
+        name_parent(model, prepared.parent)  # not before: the trainer's checkpoints would look for it on the hub
     final_step = params.num_steps if best is None else best.restore(trainer.state.log_history, model)
     num_in, dropped = len(train) + len(validation), learned.dropped + held_out.dropped
     figures = _figures(history, final_step, learned, rows, prepared, params)
@@ -175,7 +179,8 @@ def _trainer(
         remove_unused_columns=not rows.is_packed,
         **({"optim": PAGED_OPTIMIZER} if pages else {}),
     )
-    trainer = SFTTrainer(
+    trains_rows = not isinstance(peft, NoPeftParams | VeraPeftParams) and peft.train_embeddings == "new"
+    trainer = (WholeLogitsTrainer if trains_rows else SFTTrainer)(
         model=prepared.network,
         args=arguments,
         data_collator=PackedCollator() if rows.is_packed else None,

@@ -16,7 +16,7 @@ from forgeline.training.adapters import (
     new_adapter,
     require_own_base,
 )
-from forgeline.training.lora import load_plain, name_parent, num_parameters
+from forgeline.training.lora import load_plain, num_parameters
 from forgeline.training.params.peft import AdapterParams, Int8PeftParams, NoPeftParams, QloraPeftParams
 from forgeline.training.params.sft import SftParams
 from forgeline.training.quantized_base import load_quantized, require_bitsandbytes
@@ -25,9 +25,10 @@ from forgeline.training.trl.trainer import Context
 
 @dataclass(frozen=True)
 class SftModel:
-    """A network ready to train, how many of its numbers are trained, and of how many."""
+    """A network ready to train, the folder it is put on, how many of its numbers are trained, and of how many."""
 
     network: PreTrainedModel | PeftModel
+    parent: Path
     num_trainable: int
     num_parameters: int
 
@@ -53,7 +54,7 @@ def prepare_model(base: Path, params: SftParams, context: Context, new_ids: rang
         model = load_plain(base, context.device)
         trainable, size = num_parameters(model)
         announce_share(trainable, size, None)
-        return SftModel(model, trainable, size)
+        return SftModel(model, base, trainable, size)
     parent = base
     if peft.earlier is not None:
         require_own_base(Path(peft.earlier.path), base)
@@ -67,10 +68,9 @@ def prepare_model(base: Path, params: SftParams, context: Context, new_ids: rang
     else:
         expected = expected_parameters(frozen, peft, targets, len(new_ids))
         network = new_adapter(frozen, peft, targets, new_ids, params.seed)
-    name_parent(network, parent)
     trainable, size = network.get_nb_trainable_parameters()
     announce_share(trainable, size, trainable if expected is None else expected)
-    return SftModel(network, trainable, size)
+    return SftModel(network, parent, trainable, size)
 
 
 def _frozen(parent: Path, peft: AdapterParams, context: Context) -> PreTrainedModel:
