@@ -25,6 +25,7 @@ from forgeline.tokenization.loading import load_tokenizer
 from forgeline.training.conversation_rows import LabelledRows, joined, labelled, pack
 from forgeline.training.lora import name_parent
 from forgeline.training.order import record_order
+from forgeline.training.packed_batches import PackedCollator
 from forgeline.training.params.peft import NoPeftParams, QloraPeftParams, VeraPeftParams
 from forgeline.training.params.sft import SftParams
 from forgeline.training.pretraining.documents import require_document_mask
@@ -32,9 +33,8 @@ from forgeline.training.quantized_base import PAGED_OPTIMIZER
 from forgeline.training.sft_model import SftModel, prepare_model
 from forgeline.training.trl.best import BestWeights
 from forgeline.training.trl.held_out import Labelled, label_logps
-from forgeline.training.trl.packed import PackedCollator
 from forgeline.training.trl.trainer import COLUMNS, Context, HistoryRow, arrange, fit, last, training_arguments
-from forgeline.training.trl.whole_logits import WholeLogitsTrainer
+from forgeline.training.whole_logits import WholeLogitsTrainer
 
 _SAMPLE_BATCH_TOKENS = 4096
 

@@ -367,3 +367,11 @@ def test_another_template_than_trained_with_is_refused_unless_forced(tmp_path, t
         load_tokenizer(tmp_path)
     monkeypatch.setenv("FORGELINE_CHAT_TEMPLATE", "force")
     assert load_tokenizer(tmp_path).get_chat_template() == read_template("plain")
+
+
+def test_the_documented_examples_are_what_is_rendered() -> None:
+    page = Path("docs/templates.md").read_text(encoding="utf-8")
+    for name, text in GOLDEN.items():
+        assert f"### {name}\n\n```text\n{text}\n```" in page
+    for text in GOLDEN_CALLS.values():
+        assert f"```text\n{text}\n```" in page

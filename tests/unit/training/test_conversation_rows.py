@@ -14,10 +14,10 @@ from forgeline.core.records import Conversation
 from forgeline.model.loading import load_model, save_model_files
 from forgeline.tokenization.chat import RenderedChat, render_conversation
 from forgeline.training.conversation_rows import cut_answer, joined, labelled, pack
+from forgeline.training.packed_batches import PackedCollator
 from forgeline.training.params.sft import SftParams
 from forgeline.training.sft import train_sft
 from forgeline.training.trl.held_out import IGNORED, Labelled
-from forgeline.training.trl.packed import PackedCollator
 
 
 def sft_params(**changes) -> SftParams:
