@@ -3,6 +3,7 @@
 Imports no torch, so that a wrong value is reported in under a second, before anything runs.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -210,11 +211,20 @@ def _at_odds_with_the_model(document: _Document) -> list[str]:
             return [str(error).replace("params.yaml", str(path), 1)]
         return _too_long(document, window, "what model.model_type reads by default or model.overrides say,")
     return _too_long(document, params.max_position_embeddings, "model.max_position_embeddings") + [
-        f"{path}: {name}.lora.target_modules: a model of model.kind {params.kind} with these choices has no layer "
+        f"{path}: {name}.target_modules: a model of model.kind {params.kind} with these choices has no layer "
         f"{', '.join(missing)}: take it out"
-        for name, section in (("sft", values["sft"]), *((f"align.{key}", values["align"][key]) for key in ALIGNMENTS))
-        if section.get("peft") != "none" and (missing := _missing(section["lora"]["target_modules"], params))
+        for name, targets in _named_targets(values)
+        if (missing := _missing(targets, params))
     ]
+
+
+def _named_targets(values: Any) -> Iterator[tuple[str, list[str]]]:
+    """Where adapters name their layers, presets left out: those are found from the model."""
+    named = values["sft"]["peft"].get("target_modules")
+    if isinstance(named, list):
+        yield "sft.peft", named
+    for key in ALIGNMENTS:
+        yield f"align.{key}.lora", values["align"][key]["lora"]["target_modules"]
 
 
 def _missing(target_modules: list[str], params: LlamaParams | DecoderParams) -> list[str]:

@@ -156,6 +156,9 @@ class StageRun:
         """
         deps = self._deps()
         code = {path: digest for path, digest in deps.items() if path.startswith(CODE_ROOTS)}
+        template = model / "chat_template.jinja"
+        if template.is_file():  # a model asked in another format than it learned is refused when it is loaded
+            extra = {"chat_template": sha256_path(template), **extra}
         write_json(
             model / "lineage.json",
             {

@@ -6,9 +6,9 @@ from configparser import Error as ConfigError
 from pathlib import Path
 
 from forgeline.core.pipeline import PipelineStage
-from forgeline.model.params import ModelParams
+from forgeline.model.params import ModelParams, TransformersParams
 from forgeline.planning.costs import Volume
-from forgeline.planning.model_size import num_adapter_parameters, num_linear_parameters
+from forgeline.planning.model_size import linear_names, num_adapter_parameters, num_linear_parameters
 from forgeline.planning.vocabulary import num_entries
 from forgeline.planning.work import Params
 
@@ -18,6 +18,7 @@ _QUESTION_BYTES = 120  # of a packaged question or pair, dropped ones kept too
 _REPORT_BYTES = 2e6
 _SAMPLE_BYTES = 900  # of a row of samples.jsonl
 _FLOAT32, _BFLOAT16 = 4, 2
+_ADAPTER_SHARE = 0.1  # of the linear layers, where their names are unknown: more than usual ranks hold
 
 
 def output_bytes(
@@ -38,7 +39,7 @@ def output_bytes(
         "tokenizer": float(tokenizer),
         "pack": num_tokens * (2 if params["pack"]["dtype"] == "uint16" else 4),
         "pretrain": weights,
-        "sft": weights if params["sft"]["peft"] == "none" else _adapter(params, "sft") + tokenizer,
+        "sft": weights if params["sft"]["peft"]["kind"] == "none" else _sft_adapter(params) + tokenizer,
         "reward": weights,
         "align@dpo": _adapter(params, "dpo") + tokenizer,
         "align@grpo": _adapter(params, "grpo") + tokenizer,
@@ -70,10 +71,23 @@ def copies_kept(root: Path) -> int:
 
 
 def _adapter(params: Params, stage: str) -> float:
-    lora = params["sft"]["lora"] if stage == "sft" else params["align"][stage]["lora"]
+    lora = params["align"][stage]["lora"]
     vocab_size = params["tokenizer"]["vocab_size"]
     model = ModelParams.model_validate(params["model"]).root
     return float(_FLOAT32 * num_adapter_parameters(model, vocab_size, lora["r"], lora["target_modules"]))
+
+
+def _sft_adapter(params: Params) -> float:
+    """An adapter on the layers asked for; of a preset on all of them, which is more. VeRA's is small at any rank."""
+    peft = params["sft"]["peft"]
+    model = ModelParams.model_validate(params["model"]).root
+    targets = peft["target_modules"]
+    if isinstance(targets, str):
+        if isinstance(model, TransformersParams):
+            return _FLOAT32 * _ADAPTER_SHARE * num_linear_parameters(model, params["tokenizer"]["vocab_size"])
+        targets = linear_names(model)
+    rank = 1 if peft["kind"] == "vera" else peft["r"]
+    return float(_FLOAT32 * num_adapter_parameters(model, params["tokenizer"]["vocab_size"], rank, targets))
 
 
 def _quantized(params: Params, name: str, num_weights: int) -> float:

@@ -46,7 +46,7 @@ def _pretrain(params: Params) -> float:
 
 
 def _sft(params: Params) -> float:
-    train = _TRAIN if params["sft"]["peft"] == "none" else _FORWARD + _TRAIN_ADAPTER
+    train = _TRAIN if params["sft"]["peft"]["kind"] == "none" else _FORWARD + _TRAIN_ADAPTER
     return train * _tokens(params["sft"])
 
 

@@ -90,6 +90,7 @@ def render_report(
         text_figures=_figures_of_text(found),
         conversations=conversation_page(metrics_folder, stages, learned),
         questions=questions,
+        tuned_answers=_tuned_answers(metrics_folder, stages),
         tasks=list(dict.fromkeys(question.task for question in questions)),
         graph=Markup(pipeline_graph(stages)),
         stages={stage.address: _stage_details(stage, lock.get(stage.address), found) for stage in stages},
@@ -192,6 +193,12 @@ def _tokenizer_figures(metrics_folder: Path, stages: Sequence[PipelineStage]) ->
     """Pictures of the tokenizer stage, as far as it has run."""
     found = [metrics_of(metrics_folder, stage) for stage in stages if stage.name == "tokenizer"]
     return [replace(figure, chart=Markup(figure.chart)) for metrics in found for figure in tokenizer_figures(metrics)]
+
+
+def _tuned_answers(metrics_folder: Path, stages: Sequence[PipelineStage]) -> list[dict[str, str]]:
+    """What the model answered before and after supervised fine-tuning."""
+    found = [metrics_of(metrics_folder, stage) for stage in stages if stage.name == "sft"]
+    return [answer for metrics in found for answer in metrics.get("generations", [])]
 
 
 def _figures_of_text(found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

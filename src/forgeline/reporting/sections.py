@@ -13,6 +13,7 @@ from forgeline.reporting.corpus import metrics_of
 from forgeline.reporting.plots import Line, line_chart
 
 MAX_POINTS = 400  # of one curve; longer ones are averaged over equal runs of steps
+_NO_FIGURES = ("records", "generations")  # shown elsewhere
 _SPLITS = ("train_", "validation_", "eval_")
 _FIRST = ("mean_reward", "loss", "reward", "accuracy", "margin")  # what a reader looks for first, by part of the name
 _UNITS = {"loss": "loss (nats)", "kl": "KL (nats)", "margin": "margin (nats)", "entropy": "entropy (nats)"}
@@ -40,7 +41,7 @@ def figures(metrics_folder: Path, stages: Sequence[PipelineStage]) -> dict[str, 
     found = {}
     for stage in stages:
         if stage.name not in ("evaluate", "report", "register"):
-            leaves = dict(_leaves({k: v for k, v in metrics_of(metrics_folder, stage).items() if k != "records"}))
+            leaves = dict(_leaves({k: v for k, v in metrics_of(metrics_folder, stage).items() if k not in _NO_FIGURES}))
             found[stage.address] = leaves
     return {address: leaves for address, leaves in found.items() if leaves}
 

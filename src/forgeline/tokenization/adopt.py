@@ -21,7 +21,8 @@ from forgeline.tokenization.assembly import Roles, assemble, read_template, save
 from forgeline.tokenization.extension import Extension
 from forgeline.tokenization.fingerprint import tokenizer_fingerprint
 from forgeline.tokenization.origin import Origin, find_origin
-from forgeline.tokenization.params import END_OF_TEXT, END_OF_TURN, PAD, START_OF_TURN, AdoptParams
+from forgeline.tokenization.params import END_OF_TEXT, PAD, AdoptParams
+from forgeline.tokenization.template import END_OF_TURN, facts_of, marks_answers
 
 # What the parsers of transformers stumble over in a file that is not what it says.
 _READING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error)
@@ -120,7 +121,7 @@ def begin_adoption(params: AdoptParams) -> Adoption:
         raise DataError(f"tokenizer.origin: the ids of {params.origin} have gaps, which cannot be kept: choose another")
     chat_template = _chat_template(params, loaded)
     roles = _find_roles(params, loaded, vocabulary)
-    turns = [] if params.chat_template is None else [START_OF_TURN]
+    turns = [] if params.chat_template is None else facts_of(chat_template).special_tokens
     needed = [roles.end_of_document, roles.pad, *turns, roles.end_of_turn, *params.additional_special_tokens]
     added = [token for token in dict.fromkeys(needed) if token not in vocabulary]
     core = plain_copy(original)
@@ -154,7 +155,7 @@ def _chat_template(params: AdoptParams, loaded: PreTrainedTokenizerFast) -> str:
             f"params.yaml: tokenizer.chat_template is null, but {params.origin} has no single template: name one of "
             "src/forgeline/tokenization/templates, `forgeline` for instance"
         )
-    if "generation" not in template.replace("add_generation_prompt", ""):
+    if not marks_answers(template):
         raise ParamsError(
             f"params.yaml: tokenizer.chat_template is null, but the template of {params.origin} does not mark what the "
             "assistant says ({% generation %}), so nothing could be learned from chats: name one of "
@@ -170,8 +171,10 @@ def _find_roles(params: AdoptParams, loaded: PreTrainedTokenizerFast, vocabulary
                 f"params.yaml: tokenizer.{knob} {token} is no token of {params.origin}: correct it, or set it to null"
             )
     end_of_turn = params.end_of_turn
-    if end_of_turn is None:  # our template writes its own; the origin's says how its chats end by eos_token
-        end_of_turn = END_OF_TURN if params.chat_template is not None or not loaded.eos_token else str(loaded.eos_token)
+    if end_of_turn is None and params.chat_template is not None:
+        end_of_turn = facts_of(read_template(params.chat_template)).end_of_turn
+    elif end_of_turn is None:  # the origin's template does not say it, but by eos_token the origin does
+        end_of_turn = str(loaded.eos_token) if loaded.eos_token else END_OF_TURN
     candidates: Iterable[str | None] = (params.end_of_document, *_ENDS_OF_DOCUMENT, loaded.eos_token)
     known = [token for token in candidates if token in vocabulary and token != end_of_turn]
     end_of_document = str(known[0]) if known else END_OF_TEXT

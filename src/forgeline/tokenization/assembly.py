@@ -6,14 +6,16 @@ by these three. Encoding adds nothing by itself: packing and the chat template p
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
+from jinja2 import TemplateError, TemplateSyntaxError
 from tokenizers import Tokenizer, normalizers
 from transformers import PreTrainedTokenizerFast
+from transformers.utils.chat_template_utils import render_jinja_template
 
 from forgeline.core.errors import ParamsError
-from forgeline.tokenization.params import END_OF_TEXT, END_OF_TURN, PAD, Normalization
+from forgeline.tokenization.params import END_OF_TEXT, PAD, Normalization
+from forgeline.tokenization.template import END_OF_TURN, facts_of, find_template
 
 
 @dataclass(frozen=True)
@@ -57,16 +59,27 @@ def unicode_normalizer(form: Normalization) -> normalizers.Normalizer | None:
 
 
 def read_template(name: str) -> str:
-    """The chat template called `name`.
+    """The chat template called `name`, or in the file at this path, found to be usable.
 
     Raises:
-        ParamsError: There is none; the message lists those there are.
+        ParamsError: There is none, it is not Jinja, or it does not mark what the assistant says.
     """
-    folder = resources.files("forgeline.tokenization.templates")
-    known = sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".jinja"))
-    if name not in known:
-        raise ParamsError(f"params.yaml: tokenizer.chat_template '{name}' is not one of {', '.join(known)}")
-    return (folder / f"{name}.jinja").read_text(encoding="utf-8").rstrip("\n")
+    source = find_template(name)
+    facts_of(source)
+    chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    try:
+        _, spans = render_jinja_template([chat], chat_template=source, return_assistant_tokens_mask=True)
+    except TemplateError as error:
+        line = f", line {error.lineno}" if isinstance(error, TemplateSyntaxError) else ""
+        raise ParamsError(
+            f"params.yaml: tokenizer.chat_template '{name}'{line}: {error.message}: correct the template"
+        ) from None
+    if not spans[0]:
+        raise ParamsError(
+            f"params.yaml: tokenizer.chat_template '{name}' does not mark what the assistant says, so nothing could be "
+            "learned from chats: put {% generation %} ... {% endgeneration %} around it (docs/templates.md)"
+        )
+    return source
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

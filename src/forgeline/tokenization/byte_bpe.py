@@ -15,6 +15,7 @@ from forgeline.core.records import read_documents
 from forgeline.tokenization.assembly import Roles, assemble, read_template, unicode_normalizer
 from forgeline.tokenization.encoding import CorpusEncoder
 from forgeline.tokenization.params import NUM_BYTES, ByteBpeParams
+from forgeline.tokenization.template import facts_of
 
 
 def train_byte_bpe(shards: Sequence[Path], params: ByteBpeParams) -> PreTrainedTokenizerFast:
@@ -33,13 +34,14 @@ def train_byte_bpe(shards: Sequence[Path], params: ByteBpeParams) -> PreTrainedT
         ParamsError: The text does not support that many entries, or the chat template is unknown.
     """
     template = read_template(params.chat_template)
+    roles = Roles(end_of_turn=facts_of(template).end_of_turn)
     if params.normalization == "none" and not params.split_digits:
         core = _byte_level(_merges(shards, params), params)
-        tokenizer = assemble(core, Roles(), template, params.additional_special_tokens)
+        tokenizer = assemble(core, roles, template, params.other_special_tokens)
         supports = core.get_vocab_size() == params.vocab_size and _last_is_frequent(shards, params, tokenizer)
     else:
         core = _trained_by_library(shards, params)
-        tokenizer = assemble(core, Roles(), template, params.additional_special_tokens)
+        tokenizer = assemble(core, roles, template, params.other_special_tokens)
         supports = core.get_vocab_size() == params.vocab_size
     if not supports:
         supported = int(_trained_by_library(shards, params).get_vocab_size())

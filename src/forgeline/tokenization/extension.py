@@ -46,3 +46,15 @@ def read_extension(folder: Path) -> Extension | None:
     except (KeyError, TypeError, ValueError):
         pass
     raise DataError(f"{file} does not describe an extension: run `dvc repro` to make the tokenizer again")
+
+
+def added_ids(folder: Path) -> range:
+    """The ids that extending the tokenizer in `folder` has added; empty where there is no origin.
+
+    Raises:
+        DataError: extension.json is damaged.
+    """
+    extension = read_extension(folder)
+    if extension is None:
+        return range(0)
+    return range(extension.base_vocab_size, extension.base_vocab_size + len(extension.pieces))

@@ -5,12 +5,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, RootModel, model_validator
 
 from forgeline.core.params import Section
+from forgeline.tokenization.template import END_OF_TURN, START_OF_TURN, facts_of, find_template
 
 # Ids are fixed by this order, so every stage and every vocabulary size agrees on them.
 END_OF_TEXT = "<|endoftext|>"
 PAD = "<|pad|>"
-START_OF_TURN = "<|im_start|>"
-END_OF_TURN = "<|im_end|>"
 SPECIAL_TOKENS = (END_OF_TEXT, PAD, START_OF_TURN, END_OF_TURN)
 NUM_BYTES = 256
 
@@ -21,10 +20,19 @@ SpecialToken = Annotated[str, Field(pattern=r"^[^\s,]+$")]
 
 class _Common(Section):
     additional_special_tokens: list[SpecialToken]
+    chat_template: str | None
+
+    @property
+    def template_tokens(self) -> tuple[str, ...]:
+        """Special tokens of the chat template that the pipeline does not have anyway, in its order."""
+        if self.chat_template is None:
+            return ()
+        tokens = facts_of(find_template(self.chat_template)).special_tokens
+        return tuple(token for token in tokens if token not in SPECIAL_TOKENS)
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
-        tokens = [*SPECIAL_TOKENS, *self.additional_special_tokens]
+        tokens = [*SPECIAL_TOKENS, *self.template_tokens, *self.additional_special_tokens]
         twice = sorted({token for token in tokens if tokens.count(token) > 1})
         if twice:
             raise ValueError(f"additional_special_tokens names {', '.join(twice)} twice, or one that is there anyway")
@@ -40,7 +48,12 @@ class _Trained(_Common):
     @property
     def special_tokens(self) -> tuple[str, ...]:
         """All special tokens, in the order of their ids; those of the pipeline have 0 to 3."""
-        return (*SPECIAL_TOKENS, *self.additional_special_tokens)
+        return (*SPECIAL_TOKENS, *self.other_special_tokens)
+
+    @property
+    def other_special_tokens(self) -> tuple[str, ...]:
+        """Those of the chat template and those that params.yaml names."""
+        return (*self.template_tokens, *self.additional_special_tokens)
 
 
 class ByteBpeParams(_Trained):
@@ -52,7 +65,7 @@ class ByteBpeParams(_Trained):
         normalization: Unicode normal form that text is brought into first.
         split_digits: Whether each digit is a token of its own.
         additional_special_tokens: Special tokens next to the four of the pipeline.
-        chat_template: Name of a file in `tokenization/templates`.
+        chat_template: Name of a file in `tokenization/templates`, or path of a .jinja file.
     """
 
     kind: Literal["byte_bpe"]
@@ -85,7 +98,7 @@ class SentencePieceUnigramParams(_SentencePiece):
         normalization: Unicode normal form that text is brought into first.
         split_digits: Whether each digit is a token of its own.
         additional_special_tokens: Special tokens next to the four of the pipeline.
-        chat_template: Name of a file in `tokenization/templates`.
+        chat_template: Name of a file in `tokenization/templates`, or path of a .jinja file.
     """
 
     kind: Literal["sentencepiece_unigram"]
@@ -101,7 +114,7 @@ class SentencePieceBpeParams(_SentencePiece):
         normalization: Unicode normal form that text is brought into first.
         split_digits: Whether each digit is a token of its own.
         additional_special_tokens: Special tokens next to the four of the pipeline.
-        chat_template: Name of a file in `tokenization/templates`.
+        chat_template: Name of a file in `tokenization/templates`, or path of a .jinja file.
     """
 
     kind: Literal["sentencepiece_bpe"]
@@ -115,14 +128,13 @@ class AdoptParams(_Common):
         end_of_document: Which of its tokens goes between documents; null finds it.
         end_of_turn: Which of its tokens ends the assistant's turn; null takes that of the chat template.
         additional_special_tokens: Special tokens to add if it lacks them.
-        chat_template: Name of a file in `tokenization/templates`; null keeps the origin's own.
+        chat_template: Name of a file in `tokenization/templates`, or a .jinja file; null keeps the origin's own.
     """
 
     kind: Literal["adopt"]
     origin: str
     end_of_document: str | None
     end_of_turn: str | None
-    chat_template: str | None
 
 
 class ExtendParams(AdoptParams):
@@ -136,7 +148,7 @@ class ExtendParams(AdoptParams):
         end_of_document: Which of its tokens goes between documents; null finds it.
         end_of_turn: Which of its tokens ends the assistant's turn; null takes that of the chat template.
         additional_special_tokens: Special tokens to add if it lacks them.
-        chat_template: Name of a file in `tokenization/templates`; null keeps the origin's own.
+        chat_template: Name of a file in `tokenization/templates`, or a .jinja file; null keeps the origin's own.
     """
 
     kind: Literal["extend"]  # type: ignore[assignment]

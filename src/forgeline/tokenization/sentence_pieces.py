@@ -23,11 +23,11 @@ from forgeline.tokenization.assembly import Roles, assemble, read_template, unic
 from forgeline.tokenization.domain_words import BLANK
 from forgeline.tokenization.params import (
     END_OF_TEXT,
-    END_OF_TURN,
     PAD,
     SentencePieceParams,
     SentencePieceUnigramParams,
 )
+from forgeline.tokenization.template import END_OF_TURN, facts_of
 
 UNKNOWN = "<unk>"
 # Below any sum of scores: text that spells such an entry is text. Its characters all have pieces, so it can be.
@@ -69,7 +69,8 @@ def train_sentencepiece(shards: Sequence[Path], params: SentencePieceParams) -> 
     unicode = unicode_normalizer(params.normalization)
     lines = document_lines(shards, unicode.normalize_str if unicode else lambda text: text)
     core = fast_tokenizer(train_pieces(lines, params), params)
-    return assemble(core, Roles(unknown=UNKNOWN), template, params.additional_special_tokens)
+    roles = Roles(end_of_turn=facts_of(template).end_of_turn, unknown=UNKNOWN)
+    return assemble(core, roles, template, params.other_special_tokens)
 
 
 def document_lines(shards: Sequence[Path], normalize: Callable[[str], str]) -> Iterator[str]:

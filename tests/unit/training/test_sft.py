@@ -3,21 +3,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.unit.training.toys import BATCHES, LORA, Killed, chat, files, killer
+from tests.unit.training.toys import PEFT, SFT, Killed, chat, files, killer
 from transformers import LlamaForCausalLM
 
 from forgeline.core.errors import DataError, ForgelineError, StopRequested
 from forgeline.core.records import Conversation
 from forgeline.model.loading import load_model, save_model_files
+from forgeline.training.conversation_rows import labelled
 from forgeline.training.params.sft import SftParams
-from forgeline.training.sft import labelled, mean_loss, train_sft
+from forgeline.training.sft import mean_loss, train_sft
 from forgeline.training.trl.held_out import Labelled, label_logps
 from forgeline.training.trl.trainer import COMPLETE, arrange, history_rows, newest_checkpoint
 
 
 def sft_params(**changes) -> SftParams:
-    values = {**BATCHES, "peft": "none", "lora": LORA, "assistant_only_loss": True, "eval_conversations": 4}
-    return SftParams(**{**values, **changes})
+    return SftParams(**{**SFT, **changes})
 
 
 def saved(result, folder: Path) -> dict[str, bytes]:
@@ -31,9 +31,9 @@ def test_labels_by_hand(byte_tokenizer):
     user, assistant = (byte_tokenizer.encode(text) for text in ("user\na", "assistant\n"))
     newline = byte_tokenizer.encode("\n")
     before = [2, *user, 3, *newline, 2, *assistant]
-    (row,) = labelled(byte_tokenizer, [conversation], sft_params())
+    (row,) = labelled(byte_tokenizer, [conversation], sft_params()).rows
     assert row == Labelled([*before, 69, 3], [-100] * len(before) + [69, 3])
-    (row,) = labelled(byte_tokenizer, [conversation], sft_params(assistant_only_loss=False))
+    (row,) = labelled(byte_tokenizer, [conversation], sft_params(assistant_only_loss=False)).rows
     assert row.labels == row.input_ids
 
 
@@ -61,7 +61,7 @@ def test_first_step_loss_is_that_of_the_whole_step(chat_model, context, conversa
     params = sft_params(num_steps=1, warmup_steps=0)
     result = train_sft(chat_model, conversations, conversations, params, context)
     model = LlamaForCausalLM.from_pretrained(chat_model)
-    rows = labelled(result.tokenizer, conversations, params)
+    rows = labelled(result.tokenizer, conversations, params).rows
     step = [rows[index] for index in arrange([len(row.input_ids) for row in rows], params)]
     assert len(step) == 4
     total, count = 0.0, 0
@@ -83,9 +83,10 @@ def test_a_step_does_not_depend_on_how_it_is_cut(chat_model, context, conversati
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("peft", ["none", "lora"])
+@pytest.mark.parametrize("peft", ["none", "lora", "dora", "vera"])
 def test_a_killed_run_resumes_to_the_same_bytes(chat_model, context, conversations, tmp_path, peft):
-    params = sft_params(peft=peft, lora={**LORA, "dropout": 0.2})
+    dropout = {} if peft == "none" else {"dropout": 0.2}
+    params = sft_params(peft={**PEFT[peft], **dropout}, packing=peft == "dora", neftune_alpha=5.0, final_weights="best")
     calm = train_sft(chat_model, conversations, conversations, params, replace(context, scratch=tmp_path / "calm"))
     with pytest.raises(Killed):
         train_sft(chat_model, conversations, conversations, params, replace(context, log=killer(5)))
@@ -119,7 +120,7 @@ def test_sigterm_saves_a_checkpoint_and_says_how_to_go_on(chat_model, context, c
 
 
 def test_lora_trains_the_adapter_alone_and_names_its_parent(chat_model, context, conversations, tmp_path):
-    result = train_sft(chat_model, conversations, conversations, sft_params(peft="lora"), context)
+    result = train_sft(chat_model, conversations, conversations, sft_params(peft=PEFT["lora"]), context)
     # q: 2 x (16 + 16), v: 2 x (16 + 8), down: 2 x (24 + 16), in 2 layers
     assert result.figures["num_trainable_parameters"] == 2 * (64 + 48 + 80)
     save_model_files(result.model, result.tokenizer, tmp_path / "adapter")

@@ -21,6 +21,28 @@ BATCHES = {
     "max_length": 96,
     "eval_every_steps": 3,
 }
+_LOW_RANK = {**LORA, "rslora": False, "train_embeddings": "none", "earlier": None}
+_VERA = {"r": 4, "d_initial": 0.1, "dropout": 0.0, "target_modules": LORA["target_modules"], "earlier": None}
+PEFT = {
+    "none": {"kind": "none"},
+    "lora": {"kind": "lora", **_LOW_RANK},
+    "dora": {"kind": "dora", **_LOW_RANK},
+    "vera": {"kind": "vera", **_VERA},
+    "qlora": {"kind": "qlora", **_LOW_RANK, "double_quantization": True, "paged_optimizer": True},
+    "int8": {"kind": "int8", **_LOW_RANK},
+}
+SFT = {
+    **BATCHES,
+    "peft": PEFT["none"],
+    "truncation": "drop",
+    "packing": False,
+    "assistant_only_loss": True,
+    "neftune_alpha": None,
+    "final_weights": "last",
+    "eval_conversations": 4,
+    "sample_conversations": 1,
+    "sample_tokens": 4,
+}
 OPTIMIZERS = {
     "adamw": {"learning_rate": 0.01, "betas": [0.9, 0.95], "epsilon": 1e-8, "weight_decay": 0.1},
     "adafactor": {

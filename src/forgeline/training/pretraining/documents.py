@@ -10,8 +10,12 @@ _LENGTH = 4  # tokens of each of two documents
 
 
 @torch.no_grad()
-def require_document_mask(model: nn.Module) -> None:
+def require_document_mask(model: nn.Module, knob: str = "pretrain.document_mask") -> None:
     """Changes the first of two documents and looks whether the model says otherwise about the second.
+
+    Args:
+        model: Of any architecture.
+        knob: The parameter that asks for it.
 
     Raises:
         ParamsError: It does: its architecture carries state or attention over restarting positions.
@@ -25,6 +29,5 @@ def require_document_mask(model: nn.Module) -> None:
     first, second = logits[:, _LENGTH:]
     if not torch.equal(first, second):
         raise ParamsError(
-            "params.yaml: pretrain.document_mask: this architecture does not keep the documents of a window apart: set "
-            "it to false"
+            f"params.yaml: {knob}: this architecture does not keep the documents of a window apart: set it to false"
         )

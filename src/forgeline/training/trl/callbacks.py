@@ -11,6 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from forgeline.core.errors import ForgelineError
 from forgeline.core.process import StopSignal
 from forgeline.core.progress import ProgressBar, announce_resume
+from forgeline.training.trl.best import BestWeights
 
 LogStep = Callable[[int, Mapping[str, float]], None]
 Evaluate = Callable[[torch.nn.Module], dict[str, float]]
@@ -58,8 +59,16 @@ class CurveCallback(TrainerCallback):  # type: ignore[misc]  # transformers is n
 class ValidationCallback(TrainerCallback):  # type: ignore[misc]
     """Measures held-out records now and then. The figures join the Trainer's history, so they survive a resume."""
 
-    def __init__(self, evaluate: Evaluate, every_steps: int, before_training: bool, log: LogStep) -> None:
+    def __init__(
+        self,
+        evaluate: Evaluate,
+        every_steps: int,
+        before_training: bool,
+        log: LogStep,
+        best: BestWeights | None = None,
+    ) -> None:
         """Takes the measurement and how often it is made; it always is after the last step."""
+        self._best = best
         self._evaluate = evaluate
         self._every_steps = every_steps
         self._before_training = before_training
@@ -80,6 +89,8 @@ class ValidationCallback(TrainerCallback):  # type: ignore[misc]
     def _measure(self, state: TrainerState, model: torch.nn.Module) -> None:
         figures = self._evaluate(model)
         state.log_history.append({"step": state.global_step, **figures})
+        if self._best is not None and state.global_step:
+            self._best.consider(state.log_history, model)
         self._log(state.global_step, figures)
 
 

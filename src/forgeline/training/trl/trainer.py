@@ -21,6 +21,7 @@ from forgeline.core.progress import progress
 from forgeline.model.params import ComputeParams
 from forgeline.training.order import record_order
 from forgeline.training.params.optimization import BatchedParams
+from forgeline.training.trl.best import BestWeights
 from forgeline.training.trl.callbacks import (
     COMPLETE,
     CheckpointCallback,
@@ -72,7 +73,7 @@ def training_arguments(
     if context.compute.precision == "fp16" and context.device.type == "cpu":
         raise ParamsError("compute.precision fp16 needs a GPU in this stage: set it to bf16")
     _adapt_trl()
-    arguments: ArgumentsT = config(
+    values = dict(
         output_dir=str(context.scratch),
         max_steps=params.num_steps,
         per_device_train_batch_size=params.micro_batch_size,
@@ -100,8 +101,8 @@ def training_arguments(
         logging_nan_inf_filter=False,
         report_to="none",
         disable_tqdm=True,
-        **specific,
     )
+    arguments: ArgumentsT = config(**{**values, **specific})
     return arguments
 
 
@@ -130,6 +131,7 @@ def fit(
     *,
     before_training: bool,
     columns: Mapping[str, str],
+    keep_best: BestWeights | None = None,
 ) -> list[HistoryRow]:
     """Trains to the end, from the newest complete checkpoint if there is one, and returns the history.
 
@@ -141,6 +143,7 @@ def fit(
         evaluate: Measures validation records.
         before_training: Whether to measure the untrained model too.
         columns: The Trainer's names of the figures to keep, with ours.
+        keep_best: Told of every measurement of validation records.
 
     Raises:
         StopRequested: SIGTERM or Ctrl-C came; a checkpoint was saved first.
@@ -150,7 +153,9 @@ def fit(
     resume = newest_checkpoint(context.scratch)
     unit = params.batch_size
     with StopSignal() as stop, progress(name, params.num_steps * unit, "records") as bar:
-        trainer.add_callback(ValidationCallback(evaluate, params.eval_every_steps, before_training, context.log))
+        trainer.add_callback(
+            ValidationCallback(evaluate, params.eval_every_steps, before_training, context.log, keep_best)
+        )
         trainer.add_callback(CurveCallback(columns, context.log, bar, unit))
         trainer.add_callback(CheckpointCallback(stop))
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
