@@ -45,11 +45,22 @@ def logits(model):
 def quantized(tag, model):
     spec = parse(tag)
     model = copy.deepcopy(model)
-    return spec, model, quantize_model(model, spec, IDS if spec.method == "gptq" else None)
+    return spec, model, quantize_model(model, spec, None if spec.method in ("rtn", "hqq") else IDS)
 
 
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("tag", ["RTN_w8_g16_headbf16", "GPTQ_w4_g16_headbf16", "RTN_w4_g8_headfp32"])
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "RTN_w8_g16_headbf16",
+        "GPTQ_w4_g16_headbf16",
+        "RTN_w4_g8_headfp32",
+        "RTN_w4_g8_asym_headfp32",
+        "RTN_w8_headfp16",
+        "AWQ_w4_g16_asym_headfp32",
+        "HQQ_w4_g16_asym_headfp32",
+    ],
+)
 def test_transformers_loads_back_what_was_measured(tag, tied, tmp_path):
     original = make_model(tied)
     spec, model, weights = quantized(tag, original)
@@ -131,7 +142,8 @@ def test_bits_per_byte_from_the_library_loss():
 def test_the_gate_says_by_how_much():
     assert require_small_increase(1.0, 1.05, 0.1, "x") == pytest.approx(0.05)
     with pytest.raises(
-        DataError, match=r"costs 0.2000 bits per byte \(1.0000 -> 1.2000\), 0.1000 more than quantize.x"
+        DataError,
+        match=r"costs 0.2000 bits per byte \(1.0000 -> 1.2000\), 0.1000 more than quantize.x.gate.max_bits_per_byte_increase 0.1",
     ):
         require_small_increase(1.0, 1.2, 0.1, "x")
     with pytest.raises(DataError, match="costs nan"):
