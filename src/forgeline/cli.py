@@ -127,6 +127,19 @@ def trace(
 
 
 @app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="A model folder, models/grpo for instance.")],
+    target: Annotated[Path, typer.Argument(help="The file to write.")],
+    kind: Annotated[str, typer.Option("--type", help="f32, f16, bf16, q8_0, q5_0 or q4_0.")] = "f16",
+) -> None:
+    """Write a model as one GGUF file, with tokenizer and chat template, for llama.cpp."""
+    from forgeline.export.gguf import export_gguf
+
+    size = export_gguf(model, target, kind)
+    print(f"{target}: {size / 1e6:.1f} MB, {kind}")
+
+
+@app.command()
 def leaderboard() -> None:
     """Print the scores of all evaluated models."""
     from rich.console import Console

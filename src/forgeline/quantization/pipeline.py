@@ -26,7 +26,7 @@ from forgeline.quantization.gate import (
 )
 from forgeline.quantization.libraries import quantize_with_library
 from forgeline.quantization.params import Calibrated, LibraryMethod, OwnMethod
-from forgeline.quantization.quantize import decoder_linears, quantize_model
+from forgeline.quantization.quantize import decoder_linears, quantize_model, require_divisible
 from forgeline.quantization.spec import QuantizationSpec, spec_of
 from forgeline.tokenization.loading import load_tokenizer
 
@@ -165,6 +165,7 @@ def _write(
     folder: Path,
 ) -> None:
     if by_library:
+        require_divisible(model, spec)
         quantize_with_library(source, spec, model.device, folder)
         tokenizer.save_pretrained(folder)
     else:

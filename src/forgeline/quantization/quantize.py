@@ -51,9 +51,8 @@ def quantize_model(
     layers = _decoder_layers(model)
     if spec.method in SMOOTHING:
         require_known_family(model, spec.method)
+    require_divisible(model, spec)
     linears = [[module for module in layer.modules() if isinstance(module, nn.Linear)] for layer in layers]
-    for module in [module for group in linears for module in group]:
-        _require_divisible(names[module], module, spec)
     quantized: dict[str, QuantizedWeight] = {}
     with torch.no_grad(), progress(spec.tag, len(layers), "layers") as bar:
         inputs = [] if calibration is None else first_inputs(model, layers[0], calibration)
@@ -143,12 +142,20 @@ def _require_finite(statistics: Mapping[nn.Linear, InputStatistics], names: Mapp
             )
 
 
-def _require_divisible(name: str, module: nn.Linear, spec: QuantizationSpec) -> None:
-    if spec.group_size is not None and module.in_features % spec.group_size:
-        raise ParamsError(
-            f"params.yaml: quantize: group_size {spec.group_size} does not divide the input size {module.in_features} "
-            f"of layer {name}: choose a divisor such as {_largest_divisor(module.in_features, spec.group_size)}"
-        )
+def require_divisible(model: PreTrainedModel, spec: QuantizationSpec) -> None:
+    """Refuses a group size that does not divide the input size of every quantized layer.
+
+    Raises:
+        ParamsError: There is such a layer; the message names it.
+    """
+    for name, module in decoder_linears(model):
+        size = spec.group_size or 1
+        if module.in_features % size:
+            raise ParamsError(
+                f"params.yaml: quantize: group_size {size} of {spec.method} does not divide the input size "
+                f"{module.in_features} of layer {name}: choose a divisor such as "
+                f"{_largest_divisor(module.in_features, size)}, or a method without groups where the size is fixed"
+            )
 
 
 def _largest_divisor(size: int, limit: int) -> int:

@@ -98,7 +98,7 @@ def parse(tag: str) -> QuantizationSpec:
     if method not in METHODS:
         raise ValueError(f"'{tag}' is of an unknown method '{method}': choose one of {', '.join(METHODS)}")
     return QuantizationSpec(
-        method=cast("Method", method),
+        method=method,
         bits=int(found["bits"]),
         head_dtype=cast("HeadDtype", found["head_dtype"]),
         group_size=_whole(found["group_size"]),
