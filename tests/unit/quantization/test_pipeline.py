@@ -75,8 +75,8 @@ def wide_folder(tokenizer, tmp_path_factory) -> Path:
 def make_folder(folder: Path, tokenizer, size: int) -> Path:
     torch.manual_seed(5)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=size, intermediate_size=size * 3 // 2, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=64, initializer_range=0.15, pad_token_id=1, eos_token_id=3,
+        vocab_size=len(tokenizer), hidden_size=size, intermediate_size=size * 3 // 2, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=64, initializer_range=0.15, pad_token_id=1, eos_token_id=3,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
