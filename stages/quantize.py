@@ -3,31 +3,31 @@
 from pathlib import Path
 
 from forgeline.core.params import load
+from forgeline.core.records import Conversation, read_records
 from forgeline.core.run import StageRun, command_line
 from forgeline.model.compute import set_up
-from forgeline.model.loading import load_model
 from forgeline.model.params import ComputeParams
 from forgeline.packing.dataset import TokenDataset
 from forgeline.quantization.params import QuantizeParams
 from forgeline.quantization.pipeline import quantize_and_save
 from forgeline.tokenization.fingerprint import require_fingerprint, tokenizer_fingerprint
-from forgeline.tokenization.loading import load_tokenizer
 
 
-def main(tag: str, model: Path, packed: Path, quantized: Path, metrics: Path) -> None:
-    params, compute = load(f"quantize.{tag}", QuantizeParams), load("compute", ComputeParams)
+def main(tag: str, model: Path, packed: Path, questions: Path, quantized: Path, metrics: Path) -> None:
+    params, compute = load(f"quantize.{tag}", QuantizeParams).root, load("compute", ComputeParams)
     with StageRun(f"quantize@{tag}", {f"quantize.{tag}": params, "compute": compute}, metrics) as run:
         device = set_up(compute, params.seed)
         train, validation = TokenDataset(packed, "train"), TokenDataset(packed, "validation")
         fingerprint = tokenizer_fingerprint(model)
         require_fingerprint(train.tokenizer, str(packed), fingerprint, str(model))
         folder = run.output(quantized)
-        network, tokenizer = load_model(model, device), load_tokenizer(model)
-        result = quantize_and_save(network, tokenizer, train, validation, params, tag, folder)
+        conversations = read_records(questions, Conversation)
+        result = quantize_and_save(model, device, train, validation, conversations, params, tag, folder)
         run.write_lineage(
             folder,
             tokenizer=fingerprint,
             parent=model.as_posix(),
+            tag=result.figures["tag"],
             calibration_sha256=result.figures["calibration_sha256"],
         )
         run.summarize(result.counts, **result.figures)

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from forgeline.core.errors import ParamsError
-from forgeline.core.params import PARAMS_FILE, Section, plain, read_yaml, validate
+from forgeline.core.params import PARAMS_FILE, plain, read_yaml, validate
 from forgeline.evaluation.benchmark_params import BenchmarkParams
 from forgeline.evaluation.ngram import BaselineParams
 from forgeline.evaluation.params import BUILT_IN_TASKS, EvaluateParams
@@ -66,12 +66,12 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "register": RegisterParams,
 }
 # Sections that map names of the user's choice to entries of one kind.
-COLLECTIONS: dict[str, type[Section]] = {"fetch": FetchParams, "quantize": QuantizeParams}
+COLLECTIONS: dict[str, type[BaseModel]] = {"fetch": FetchParams, "quantize": QuantizeParams}
 MAY_BE_EMPTY = ("fetch",)
 TASK_FILES = Path("tasks")  # where dvc.yaml has stage `evaluate` look for definitions of tasks
 FETCHED = "data/fetch/"  # where dvc.yaml puts fetched data
-# Model folders that dvc.yaml makes whatever params.yaml says; every entry of `quantize` adds one of its name.
-MODELS = ("base", "sft", "dpo", "grpo")
+# Model folders that dvc.yaml makes whatever params.yaml says; `merge.models` and the entries of `quantize` add theirs.
+MODELS = ("base", "sft")
 ALIGNMENTS = ("dpo", "grpo")  # methods that train an adapter
 
 
@@ -253,7 +253,8 @@ def _contradictions(document: _Document) -> list[str]:
     values, path = document.values, document.path
     problems = _nothing_to_read(document) + _unknown_sources(document)
     problems += _at_odds_with_the_model(document)
-    known = {*MODELS, *values["quantize"]}
+    plain_models = [*MODELS, *values["merge"]["models"]]
+    known = {*plain_models, *values["quantize"]}
     for section in ("evaluate", "benchmark", "register"):
         unknown = sorted(set(values[section]["models"]) - known)
         if unknown:
@@ -263,7 +264,18 @@ def _contradictions(document: _Document) -> list[str]:
     problems += unreadable_definitions(
         TASK_FILES, [name for name in values["evaluate"]["scoring"]["tasks"] if name not in BUILT_IN_TASKS]
     )
-    taken = {*MODELS, "tokenizer", "reward", "dpo_adapter", "grpo_adapter"}
+    adapters = list(_mapping(values, "align"))
+    problems += [
+        f"{path}: merge.models: no adapter '{name}' is trained; there are {', '.join(adapters)}"
+        for name in values["merge"]["models"]
+        if name not in adapters
+    ]
+    problems += [
+        f"{path}: quantize.{name}.model: unknown '{entry['model']}'; there are {', '.join(plain_models)}"
+        for name, entry in values["quantize"].items()
+        if entry["model"] not in plain_models
+    ]
+    taken = {*plain_models, "tokenizer", "reward", *(f"{name}_adapter" for name in adapters)}
     clash = sorted(set(values["quantize"]) & taken)
     if clash:
         problems.append(f"{path}: quantize.{clash[0]} would overwrite models/{clash[0]}: choose another name")

@@ -191,6 +191,38 @@ def _tell(verdict: "Verdict", as_json: bool) -> None:
 
 
 @app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="A model folder, models/grpo for instance.")],
+    target: Annotated[Path, typer.Argument(help="The file to write.")],
+    kind: Annotated[str, typer.Option("--type", help="f32, f16, bf16, q8_0, q5_0 or q4_0.")] = "f16",
+) -> None:
+    """Write a model as one GGUF file, with tokenizer and chat template, for llama.cpp."""
+    from forgeline.export.gguf import export_gguf
+
+    size = export_gguf(model, target, kind)
+    print(f"{target}: {size / 1e6:.1f} MB, {kind}")
+
+
+@app.command()
+def publish(
+    model: Annotated[Path, typer.Argument(help="A model folder, models/grpo for instance.")],
+    target: Annotated[Path, typer.Argument(help="The folder to make.")],
+    push: Annotated[str | None, typer.Option(help="owner/name: also upload it to the Hugging Face hub.")] = None,
+) -> None:
+    """Copy a model and write its card from lineage and metrics, ready to be given to others."""
+    from forgeline.core.params import load
+    from forgeline.export.publish import publish as publish_model
+    from forgeline.export.publish import push as push_model
+    from forgeline.sources.params import SourcesParams
+    from forgeline.text.card import CardParams
+
+    publish_model(model, target, Path("metrics"), load("card", CardParams), load("ingest", SourcesParams))
+    print(f"{target}: the model with its card, {target / 'README.md'}")
+    if push is not None:
+        print(push_model(target, push))
+
+
+@app.command()
 def leaderboard() -> None:
     """Print the scores of all evaluated models."""
     from rich.console import Console

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.clone import Clone
-from tests.pipeline.models import adapted_model, plain_model, window
+from tests.pipeline.models import adapted_model, plain_model, plain_tokenizer, window
 from tests.pipeline.outputs import params
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ def test_merged_logits_are_those_of_plain_peft(smoke: Clone, method: str) -> Non
     parent = plain_model(smoke, "sft")
     worst = change = 0.0
     with torch.no_grad():
-        for index in range(params(smoke)["merge"]["num_probe_windows"]):
+        for index in range(params(smoke)["merge"]["gate"]["num_windows"]):
             ids = window(smoke, "validation", index, length)[:, :-1]
             logits = merged(input_ids=ids).logits
             worst = max(worst, float((adapted(input_ids=ids).logits - logits).abs().max()))
@@ -28,7 +28,7 @@ def test_merged_logits_are_those_of_plain_peft(smoke: Clone, method: str) -> Non
     assert worst <= 2e-5
     assert change > 100 * worst, "the adapter must matter, or the test shows nothing"
     reported = smoke.metrics(f"merge/{method}")["max_logit_difference"]
-    assert reported <= params(smoke)["merge"]["max_logit_difference"]
+    assert reported <= params(smoke)["merge"]["gate"]["max_logit_difference"]
     assert reported == pytest.approx(worst, abs=1e-5)
 
 
@@ -53,3 +53,18 @@ def test_merged_weights_are_the_parents_plus_the_update(smoke: Clone, method: st
 def test_tensors_of_the_adapter_are_counted_as_absorbed(smoke: Clone, method: str) -> None:
     update = load_file(smoke.root / "models" / f"{method}_adapter" / "adapter_model.safetensors")
     assert smoke.metrics(f"merge/{method}")["records"]["dropped"] == {"merged_into_weights": len(update)}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_generation_stops_at_the_end_of_the_turn(smoke: Clone, method: str) -> None:
+    """transformers alone, from the folder alone: its tokenizer renders the chat, its generation config stops."""
+    model, tokenizer = plain_model(smoke, method), plain_tokenizer(smoke, method)
+    assert set(model.generation_config.eos_token_id) == {tokenizer.eos_token_id, tokenizer.bos_token_id}
+    assert model.generation_config.pad_token_id == tokenizer.pad_token_id
+    assert (smoke.root / "models" / f"{method}_adapter" / "adapter_model.safetensors").is_file(), "adapters are kept"
+    chat = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    ending = [[[tokenizer.eos_token_id], 1000.0]]  # makes it want to end its turn at once
+    answer = model.generate(**chat, max_new_tokens=4, sequence_bias=ending)
+    assert answer.shape[1] == chat["input_ids"].shape[1] + 1

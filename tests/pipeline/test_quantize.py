@@ -20,7 +20,7 @@ QUANTIZED = ("rtn_w8", "gptq_w4")
 def test_the_cost_is_that_of_transformers(smoke: Clone, name: str) -> None:
     knobs, length = params(smoke)["quantize"][name], params(smoke)["pack"]["sequence_length"]
     facts = smoke.metrics("pack")["validation"]
-    chosen = np.random.default_rng(knobs["seed"]).permutation(facts["num_windows"])[: knobs["gate_windows"]]
+    chosen = np.random.default_rng(knobs["seed"]).permutation(facts["num_windows"])[: knobs["gate"]["windows"]]
     windows = [window(smoke, "validation", int(index), length)[0].tolist() for index in chosen]
     bytes_per_token = facts["num_bytes"] / facts["num_tokens"]
     found = {}
@@ -31,7 +31,7 @@ def test_the_cost_is_that_of_transformers(smoke: Clone, name: str) -> None:
     assert reported["before"] == pytest.approx(found["before"], abs=1e-5)
     assert reported["after"] == pytest.approx(found["after"], abs=1e-5)
     assert reported["increase"] == pytest.approx(reported["after"] - reported["before"], abs=1e-12)
-    assert reported["increase"] <= knobs["max_bits_per_byte_increase"]
+    assert reported["increase"] <= knobs["gate"]["max_bits_per_byte_increase"]
 
 
 @pytest.mark.parametrize("name", QUANTIZED)
@@ -88,3 +88,4 @@ def test_calibration_is_named_where_there_was_one(smoke: Clone) -> None:
     assert smoke.metrics("quantize/rtn_w8")["calibration_sha256"] is None
     digest = smoke.metrics("quantize/gptq_w4")["calibration_sha256"]
     assert len(digest) == 64
+    assert smoke.metrics("quantize/gptq_w4")["tag"].endswith(f"_cal{digest[:12]}_seed17")

@@ -81,8 +81,12 @@ def _benchmark(params: Params) -> float:
 
 
 def _quantize(params: Params) -> float:
-    windows = max(entry["calibration_windows"] + entry["gate_windows"] for entry in params["quantize"].values())
-    return float(_FORWARD * 2 * windows * params["pack"]["sequence_length"])
+    tokens = [
+        (entry.get("calibration_windows", 0) + entry["gate"]["windows"]) * params["pack"]["sequence_length"]
+        + entry["gate"]["questions"] * (entry["gate"]["max_new_tokens"] + _RECORD_TOKENS)
+        for entry in params["quantize"].values()
+    ]
+    return float(_FORWARD * 2 * max(tokens))
 
 
 def _tokens(section: Mapping[str, Any]) -> float:

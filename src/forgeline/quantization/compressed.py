@@ -1,4 +1,7 @@
-"""Model folders in the compressed-tensors format `pack-quantized`, which transformers and vLLM load by themselves."""
+"""Model folders in formats of compressed-tensors, which transformers and vLLM load by themselves.
+
+`pack-quantized` packs the codes of weights into 32-bit words; `int-quantized` is for 8-bit weights and activations.
+"""
 
 import copy
 from collections.abc import Mapping
@@ -23,7 +26,7 @@ def save_quantized(
     spec: QuantizationSpec,
     tokenizer: PreTrainedTokenizerBase,
     target: Path,
-) -> dict[str, torch.Tensor]:
+) -> None:
     """Writes a model folder with packed weights, configuration and tokenizer.
 
     Args:
@@ -32,20 +35,15 @@ def save_quantized(
         spec: What they are.
         tokenizer: Saved beside the weights, with its chat template.
         target: The folder.
-
-    Returns:
-        The tensors as stored, by name.
     """
     target.mkdir(parents=True, exist_ok=True)
-    tensors = stored_tensors(model, weights, spec)
-    save_file(tensors, target / WEIGHTS_FILE, metadata={"format": "pt"})
+    save_file(stored_tensors(model, weights, spec), target / WEIGHTS_FILE, metadata={"format": "pt"})
     config = copy.deepcopy(model.config)
     config.dtype = DTYPES[spec.head_dtype]
     config.quantization_config = quantization_config(spec, _unquantized_linears(model, weights))
     config.save_pretrained(target)
     model.generation_config.save_pretrained(target)
     tokenizer.save_pretrained(target)
-    return tensors
 
 
 def stored_tensors(
@@ -70,28 +68,41 @@ def quantization_config(spec: QuantizationSpec, ignored: list[str]) -> dict[str,
         "num_bits": spec.bits,
         "type": "int",
         "symmetric": spec.symmetric,
-        "strategy": "group",
+        "strategy": "channel" if spec.group_size is None else "group",
         "group_size": spec.group_size,
         "dynamic": False,
     }
     group = {"targets": ["Linear"], "weights": weights, "input_activations": None, "output_activations": None}
-    return {
+    if spec.activation_bits is not None:
+        group["input_activations"] = _per_token(spec.activation_bits)
+    config = {
         "quant_method": "compressed-tensors",
-        "format": "pack-quantized",
+        "format": _format(spec),
         "quantization_status": "compressed",
-        "config_groups": {"group_0": {**group, "format": "pack-quantized"}},
+        "config_groups": {"group_0": {**group, "format": _format(spec)}},
         "ignore": ignored,
-        "kv_cache_scheme": None,
+        "kv_cache_scheme": None if spec.kv_bits is None else _per_token(spec.kv_bits),
         "global_compression_ratio": None,
     }
+    # transformers 5.23 makes no room for packed zero points unless it dequantizes while it loads.
+    return config if spec.symmetric else {**config, "dequantize": True}
 
 
-def num_bits_of(tensors: Mapping[str, torch.Tensor]) -> int:
-    """Bits that tensors take."""
-    return sum(8 * tensor.numel() * tensor.element_size() for tensor in tensors.values())
+def _per_token(num_bits: int) -> dict[str, Any]:
+    """Scales that the running model finds: of [B, T, D] for each token, of keys and values [B, H, T, E] for each head.
+
+    The library keeps the first two dimensions apart, whatever they are.
+    """
+    return {"num_bits": num_bits, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True}
+
+
+def _format(spec: QuantizationSpec) -> str:
+    return "pack-quantized" if spec.activation_bits is None else "int-quantized"
 
 
 def _packed(weight: QuantizedWeight, spec: QuantizationSpec) -> dict[str, torch.Tensor]:
+    if spec.activation_bits is not None:
+        return {"weight": weight.codes.cpu().contiguous(), "weight_scale": weight.scales.cpu().contiguous()}
     packed = {
         "weight_packed": pack_to_int32(weight.codes.cpu(), spec.bits),
         "weight_scale": weight.scales.cpu().contiguous(),

@@ -1,4 +1,4 @@
-"""GPTQ: round column by column, and let the columns to come make up for the error (Frantar et al. 2022).
+"""GPTQ: round column by column, and let the columns to come make up for the error (Frantar et al. 2023).
 
 The layer's output error on calibration inputs X is tr((W - Q) H (W - Q)^T) with H = X^T X. Rounding column i with error
 e changes the columns after it by -e * U[i, i:] / U[i, i], where U is the upper Cholesky factor of H^-1 (section 3.3).
@@ -6,7 +6,7 @@ e changes the columns after it by -e * U[i, i:] / U[i, i], where U is the upper 
 
 import torch
 
-from forgeline.quantization.grid import QuantizedWeight, assemble, fit_grid
+from forgeline.quantization.grid import QuantizedWeight, assemble, fit_grid, group_size_of
 from forgeline.quantization.spec import QuantizationSpec
 
 DAMPENING = 0.01  # of the mean diagonal of H, the paper's 1 %
@@ -20,13 +20,14 @@ def quantize_gptq(weight: torch.Tensor, hessian: torch.Tensor, spec: Quantizatio
     weight[:, hessian.diag() == 0] = 0  # inputs that never fire: any weight does, 0 is cheapest to represent
     codes = torch.zeros_like(weight)
     grids = []
-    block = spec.group_size * max(1, BLOCK_COLUMNS // spec.group_size)
+    group_size = group_size_of(weight, spec)
+    block = group_size * max(1, BLOCK_COLUMNS // group_size)
     for start in range(0, weight.shape[1], block):
         end = min(start + block, weight.shape[1])
         errors = torch.zeros_like(weight[:, start:end])
         for column in range(start, end):
-            if column % spec.group_size == 0:
-                grids.append(fit_grid(weight[:, column : column + spec.group_size], spec))
+            if column % group_size == 0:
+                grids.append(fit_grid(weight[:, column : column + group_size], spec))
             current = weight[:, column : column + 1]
             code = grids[-1].encode(current)
             error = (current - grids[-1].decode(code)) / factor[column, column]

@@ -12,7 +12,7 @@ import torch
 
 from forgeline.quantization.spec import QuantizationSpec
 
-DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,11 @@ def fit_grid(group: torch.Tensor, spec: QuantizationSpec) -> Grid:
     if spec.symmetric:
         return Grid(scale, torch.zeros_like(scale), low, high)
     return Grid(scale, (low - smallest / scale).round().clamp(low, high), low, high)
+
+
+def group_size_of(weight: torch.Tensor, spec: QuantizationSpec) -> int:
+    """Inputs that share a scale in a weight [O, I]: all of a row where the spec names no number."""
+    return spec.group_size or weight.shape[1]
 
 
 def assemble(codes: torch.Tensor, grids: list[Grid], spec: QuantizationSpec) -> QuantizedWeight:

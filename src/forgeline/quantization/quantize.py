@@ -1,30 +1,31 @@
 """A whole model onto its grids, decoder layer by decoder layer.
 
-GPTQ needs each layer's inputs. They come from the layers before it as already quantized, so that a layer also makes up
-for their errors; only one layer's Hessians are in memory at a time.
+Methods that look at activations get each layer's inputs from the layers before it. GPTQ takes them from those as
+already quantized, so that a layer also makes up for their errors; AWQ and SmoothQuant, as in their papers, from the
+original ones. Only one layer's statistics are in memory at a time.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from forgeline.core.errors import ParamsError
+from forgeline.core.errors import DataError, ParamsError
 from forgeline.core.progress import progress
 from forgeline.model.traits import cache_argument
+from forgeline.quantization.activations import InputStatistics, first_inputs, observe, run_layer
+from forgeline.quantization.awq import clip_weights, search_scale
 from forgeline.quantization.gptq import quantize_gptq
 from forgeline.quantization.grid import DTYPES, QuantizedWeight
+from forgeline.quantization.hqq import quantize_hqq
 from forgeline.quantization.rtn import quantize_rtn
+from forgeline.quantization.smoothing import fold, linear_groups, norm_groups, require_known_family
+from forgeline.quantization.smoothquant import smoothing_scale
 from forgeline.quantization.spec import QuantizationSpec
 
-_WINDOWS_PER_BATCH = 16
-
-
-class _Captured(Exception):
-    """The first layer's inputs are there: the rest of the forward pass is not needed."""
+SMOOTHING = ("awq", "smoothquant")
 
 
 def quantize_model(
@@ -36,88 +37,84 @@ def quantize_model(
 
     Args:
         model: A decoder-only model in float32 whose decoder has `layers`.
-        spec: What to make of it.
-        calibration: Token ids [windows, T] for `gptq`, else None.
+        spec: What to make of it; its method is one of ours.
+        calibration: Token ids [windows, T] for `gptq`, `awq` and `smoothquant`, else None.
 
     Returns:
         The quantized weight of each layer by its name.
 
     Raises:
         ParamsError: The group size does not divide a layer's input size, or the architecture cannot be quantized.
+        DataError: The model computes NaN or infinity on the calibration windows.
     """
     names = {module: name for name, module in model.named_modules()}
     layers = _decoder_layers(model)
+    if spec.method in SMOOTHING:
+        require_known_family(model, spec.method)
+    require_divisible(model, spec)
     linears = [[module for module in layer.modules() if isinstance(module, nn.Linear)] for layer in layers]
-    for module in [module for group in linears for module in group]:
-        _require_divisible(names[module], module, spec)
     quantized: dict[str, QuantizedWeight] = {}
     with torch.no_grad(), progress(spec.tag, len(layers), "layers") as bar:
-        inputs = [] if calibration is None else _first_inputs(model, layers[0], calibration)
+        inputs = [] if calibration is None else first_inputs(model, layers[0], calibration)
         for layer, modules in zip(layers, linears, strict=True):
-            for module, weight in zip(modules, _quantize_layer(layer, modules, inputs, spec), strict=True):
+            statistics, outputs = observe(layer, modules, inputs) if inputs else ({}, [])
+            _require_finite(statistics, names)
+            for module, weight in zip(modules, _quantize_layer(layer, modules, statistics, spec), strict=True):
                 quantized[names[module]] = weight
                 module.weight.copy_(weight.dequantize())
-            inputs = [(_output(layer, hidden, kwargs), kwargs) for hidden, kwargs in inputs]
+            inputs = outputs if spec.method in SMOOTHING else run_layer(layer, inputs)
             bar()
         _round_the_rest(model, {f"{name}.weight" for name in quantized}, spec)
     return quantized
 
 
+def decoder_linears(model: PreTrainedModel) -> list[tuple[str, nn.Linear]]:
+    """The linear layers that are quantized, with their names.
+
+    Raises:
+        ParamsError: The architecture cannot be quantized.
+    """
+    names = {module: name for name, module in model.named_modules()}
+    modules = [module for layer in _decoder_layers(model) for module in layer.modules()]
+    return [(names[module], module) for module in modules if isinstance(module, nn.Linear)]
+
+
 def _quantize_layer(
-    layer: nn.Module, modules: Sequence[nn.Linear], inputs: Sequence[tuple[torch.Tensor, Any]], spec: QuantizationSpec
+    layer: nn.Module,
+    modules: Sequence[nn.Linear],
+    statistics: Mapping[nn.Linear, InputStatistics],
+    spec: QuantizationSpec,
 ) -> list[QuantizedWeight]:
-    if spec.method == "rtn":
-        return [quantize_rtn(module.weight, spec) for module in modules]
-    with _hessians(modules) as hessians:
-        for hidden, kwargs in inputs:
-            _output(layer, hidden, kwargs)
-    return [quantize_gptq(module.weight, hessian, spec) for module, hessian in zip(modules, hessians, strict=True)]
+    if spec.method == "gptq":
+        return [quantize_gptq(module.weight, statistics[module].gram, spec) for module in modules]
+    if spec.method == "hqq":
+        return [quantize_hqq(module.weight, spec) for module in modules]
+    if spec.method == "awq":
+        _scale_and_clip(layer, dict(statistics), spec)
+    if spec.method == "smoothquant":
+        _smooth(layer, statistics, spec)
+    return [quantize_rtn(module.weight, spec) for module in modules]
 
 
-@contextmanager
-def _hessians(modules: Sequence[nn.Linear]) -> Iterator[list[torch.Tensor]]:
-    """X^T X [I, I] of the inputs that each module sees while the block runs."""
-    sums = [torch.zeros(m.in_features, m.in_features, dtype=torch.float64, device=m.weight.device) for m in modules]
-
-    def watch(total: torch.Tensor, module: nn.Linear) -> Any:
-        def add(_module: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
-            rows = arguments[0].reshape(-1, module.in_features).float()
-            total.add_(rows.T @ rows)
-
-        return module.register_forward_pre_hook(add)
-
-    handles = [watch(total, module) for total, module in zip(sums, modules, strict=True)]
-    try:
-        yield sums
-    finally:
-        for handle in handles:
-            handle.remove()
+def _scale_and_clip(
+    layer: Any, statistics: dict[nn.Linear, InputStatistics], spec: QuantizationSpec
+) -> None:  # fmt: skip
+    """AWQ's two searches, in place. Queries and keys are not clipped, as in the authors' code."""
+    for group in (*norm_groups(layer), *linear_groups(layer)):
+        scale = search_scale([reader.weight for reader in group.readers], statistics[group.readers[0]], spec)
+        fold(group, scale)
+        for reader in group.readers:
+            statistics[reader] = statistics[reader].divided(scale)
+    for module, seen in statistics.items():
+        if module not in (layer.self_attn.q_proj, layer.self_attn.k_proj):
+            module.weight.copy_(clip_weights(module.weight, seen, spec))
 
 
-def _first_inputs(
-    model: PreTrainedModel, first: nn.Module, calibration: torch.Tensor
-) -> list[tuple[torch.Tensor, Any]]:
-    """Hidden states and keyword arguments that reach the first decoder layer, batch by batch."""
-    captured: list[tuple[torch.Tensor, Any]] = []
-
-    def capture(_module: nn.Module, arguments: tuple[torch.Tensor, ...], kwargs: dict[str, Any]) -> None:
-        captured.append((arguments[0], kwargs))
-        raise _Captured
-
-    handle = first.register_forward_pre_hook(capture, with_kwargs=True)
-    try:
-        for batch in torch.split(calibration.to(model.device), _WINDOWS_PER_BATCH):
-            with suppress(_Captured):
-                model(input_ids=batch, use_cache=False)
-    finally:
-        handle.remove()
-    return captured
-
-
-def _output(layer: nn.Module, hidden: torch.Tensor, kwargs: dict[str, Any]) -> torch.Tensor:
-    output = layer(hidden, **kwargs)
-    states: torch.Tensor = output[0] if isinstance(output, tuple) else output
-    return states
+def _smooth(layer: Any, statistics: Mapping[nn.Linear, InputStatistics], spec: QuantizationSpec) -> None:
+    assert spec.alpha is not None
+    for group in norm_groups(layer):
+        weights = [reader.weight for reader in group.readers]
+        fold(group, smoothing_scale(weights, statistics[group.readers[0]].largest, spec.alpha))
 
 
 def _round_the_rest(model: PreTrainedModel, quantized: set[str], spec: QuantizationSpec) -> None:
@@ -136,12 +133,29 @@ def _decoder_layers(model: PreTrainedModel) -> list[nn.Module]:
     return list(layers)
 
 
-def _require_divisible(name: str, module: nn.Linear, spec: QuantizationSpec) -> None:
-    if module.in_features % spec.group_size:
-        raise ParamsError(
-            f"params.yaml: quantize: group_size {spec.group_size} does not divide the input size {module.in_features} "
-            f"of layer {name}: choose a divisor such as {_largest_divisor(module.in_features, spec.group_size)}"
-        )
+def _require_finite(statistics: Mapping[nn.Linear, InputStatistics], names: Mapping[nn.Module, str]) -> None:
+    for module, seen in statistics.items():
+        if not bool(seen.total.isfinite().all()):
+            raise DataError(
+                f"the inputs of layer {names[module]} are not numbers on the calibration windows: the model's weights "
+                "are corrupt or its training diverged"
+            )
+
+
+def require_divisible(model: PreTrainedModel, spec: QuantizationSpec) -> None:
+    """Refuses a group size that does not divide the input size of every quantized layer.
+
+    Raises:
+        ParamsError: There is such a layer; the message names it.
+    """
+    for name, module in decoder_linears(model):
+        size = spec.group_size or 1
+        if module.in_features % size:
+            raise ParamsError(
+                f"params.yaml: quantize: group_size {size} of {spec.method} does not divide the input size "
+                f"{module.in_features} of layer {name}: choose a divisor such as "
+                f"{_largest_divisor(module.in_features, size)}, or a method without groups where the size is fixed"
+            )
 
 
 def _largest_divisor(size: int, limit: int) -> int:

@@ -199,7 +199,7 @@ def test_weights_of_another_size_are_refused(base) -> None:
 
 def test_a_damaged_configuration_is_named(base) -> None:
     Path("models/base/config.json").write_text("{")
-    with pytest.raises(DataError, match="models/base cannot be loaded"):
+    with pytest.raises(DataError, match=r"models/base/config.json is not valid JSON"):
         load_model(Path("models/base"), CPU)
 
 

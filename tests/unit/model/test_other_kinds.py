@@ -16,7 +16,7 @@ from forgeline.inference.engine import generate
 from forgeline.model.build import build_model
 from forgeline.model.loading import load_model, save_model_files
 from forgeline.model.merge import merge
-from forgeline.model.merge_params import MergeParams
+from forgeline.model.merge_params import MergeGateParams
 from forgeline.model.params import Architecture, ComputeParams
 from forgeline.model.traits import require_branches
 from forgeline.quantization.compressed import save_quantized
@@ -89,7 +89,7 @@ def test_an_adapter_learns_is_loaded_from_its_chain_and_merges(
         loaded, [[5, 6, 7], [8]], max_new_tokens=3, stop_token_ids=(), pad_token_id=1, temperature=0.0, generator=None,
         batch_tokens=100,
     )  # fmt: skip
-    merged = merge(loaded, ids(2, 9), MergeParams(max_logit_difference=1e-3, num_probe_windows=1))
+    merged = merge(loaded, ids(2, 9), MergeGateParams(max_logit_difference=1e-3, num_windows=1))
     assert merged.num_tensors_out < merged.num_tensors_in
     assert [len(answer.output_ids) for answer in answers] == [3, 3]
 

@@ -51,7 +51,7 @@ def test_rtn_equals_compressed_tensors(tag):
 @settings(max_examples=50)
 @given(st.integers(0, 10_000), st.sampled_from([4, 8]), st.booleans(), st.sampled_from(["bf16", "fp32"]))
 def test_no_weight_moves_by_more_than_a_step(seed, bits, symmetric, head_dtype):
-    spec = QuantizationSpec("rtn", bits, 8, symmetric, head_dtype)
+    spec = QuantizationSpec("rtn", bits, head_dtype, 8, symmetric)
     weight = weights(seed=seed)
     result = quantize_rtn(weight, spec)
     step = result.scales.float().repeat_interleave(8, dim=1)

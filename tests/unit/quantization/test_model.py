@@ -9,7 +9,13 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from forgeline.core.errors import DataError, ParamsError
 from forgeline.quantization.compressed import save_quantized, stored_tensors
-from forgeline.quantization.gate import bits_per_byte, choose_windows, require_small_increase, windows_sha256
+from forgeline.quantization.gate import (
+    bits_per_byte,
+    choose_windows,
+    require_small_drop,
+    require_small_increase,
+    windows_sha256,
+)
 from forgeline.quantization.quantize import quantize_model
 from forgeline.quantization.spec import parse
 
@@ -45,11 +51,22 @@ def logits(model):
 def quantized(tag, model):
     spec = parse(tag)
     model = copy.deepcopy(model)
-    return spec, model, quantize_model(model, spec, IDS if spec.method == "gptq" else None)
+    return spec, model, quantize_model(model, spec, None if spec.method in ("rtn", "hqq") else IDS)
 
 
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("tag", ["RTN_w8_g16_headbf16", "GPTQ_w4_g16_headbf16", "RTN_w4_g8_headfp32"])
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "RTN_w8_g16_headbf16",
+        "GPTQ_w4_g16_headbf16",
+        "RTN_w4_g8_headfp32",
+        "RTN_w4_g8_asym_headfp32",
+        "RTN_w8_headfp16",
+        "AWQ_w4_g16_asym_headfp32",
+        "HQQ_w4_g16_asym_headfp32",
+    ],
+)
 def test_transformers_loads_back_what_was_measured(tag, tied, tmp_path):
     original = make_model(tied)
     spec, model, weights = quantized(tag, original)
@@ -128,10 +145,30 @@ def test_bits_per_byte_from_the_library_loss():
     assert bits_per_byte(model, IDS, 4.0) == pytest.approx(loss / 0.6931471805599453 / 4.0, rel=1e-5)
 
 
+class NoWindows(Windows):
+    def __len__(self):
+        return 0
+
+
+def test_text_shorter_than_a_window_is_refused():
+    with pytest.raises(DataError, match=r"calibration_windows: the split holds fewer tokens than one window of pack"):
+        choose_windows(NoWindows(), 1, 3, "quantize.x.calibration_windows")
+
+
+def test_the_gate_on_answers_says_by_how_much():
+    assert require_small_drop("accuracy", 0.5, 0.55, 0.0, "x") == pytest.approx(-0.05)
+    with pytest.raises(
+        DataError,
+        match=r"lowers format_rate by 0.3000 \(1.0000 -> 0.7000\), 0.2000 more than quantize.x.gate",
+    ):
+        require_small_drop("format_rate", 1.0, 0.7, 0.1, "x")
+
+
 def test_the_gate_says_by_how_much():
     assert require_small_increase(1.0, 1.05, 0.1, "x") == pytest.approx(0.05)
     with pytest.raises(
-        DataError, match=r"costs 0.2000 bits per byte \(1.0000 -> 1.2000\), 0.1000 more than quantize.x"
+        DataError,
+        match=r"costs 0.2000 bits per byte \(1.0000 -> 1.2000\), 0.1000 more than quantize.x.gate.max_bits_per_byte_",
     ):
         require_small_increase(1.0, 1.2, 0.1, "x")
     with pytest.raises(DataError, match="costs nan"):
