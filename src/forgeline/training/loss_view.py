@@ -12,9 +12,9 @@ from transformers import PreTrainedTokenizerBase
 
 from forgeline.core.errors import DataError
 from forgeline.core.records import Conversation
+from forgeline.training.conversation_rows import labelled
 from forgeline.training.order import record_order
 from forgeline.training.params.sft import SftParams
-from forgeline.training.sft import labelled
 from forgeline.training.trl.held_out import IGNORED, Labelled
 
 NUM_MEASURED = 1000  # conversations whose lengths are taken; all of them would have to be rendered a second time
@@ -80,7 +80,7 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, row: Labelled) -> list[tuple
 
 def _row(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, params: SftParams) -> Labelled | None:
     try:
-        [row] = labelled(tokenizer, [conversation], params)
+        [row] = labelled(tokenizer, [conversation], params).rows
     except DataError:  # it does not fit
         return None
     return row
