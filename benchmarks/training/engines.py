@@ -1,7 +1,7 @@
 """One engine's training in this process: `python -m benchmarks.training.engines ENGINE JOB REPORT`, see `setting`.
 
-All engines see the same windows in the same order, with AdamW of the same rate, betas and decay, and gradients clipped
-at 1. What else differs is what each of them does by itself.
+All engines start from the same weights and see the same windows in the same order, with AdamW of the same rate, betas
+and decay, and gradients clipped at 1. What else differs is what each of them does by itself.
 """
 
 import json
@@ -166,28 +166,29 @@ def _litgpt(job: Job, train: TokenDataset, clock: _Clock) -> Callable[[Tensor], 
     """The steps of `litgpt.pretrain.fit`, which itself can only read folders of its own."""
     import lightning
     from litgpt import GPT, Config
-    from litgpt.pretrain import initialize_weights
+    from litgpt.scripts.convert_hf_checkpoint import copy_weights_hf_llama
     from litgpt.utils import chunked_cross_entropy
 
     setting = job.setting
     fabric = lightning.Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
-    model = GPT(
-        Config(
-            block_size=setting.sequence_length,
-            vocab_size=setting.vocab_size,
-            padded_vocab_size=setting.vocab_size,
-            n_layer=setting.num_hidden_layers,
-            n_head=setting.num_attention_heads,
-            n_embd=setting.hidden_size,
-            rotary_percentage=1.0,
-            parallel_residual=False,
-            bias=False,
-            norm_class_name="RMSNorm",
-            mlp_class_name="LLaMAMLP",
-            intermediate_size=setting.intermediate_size,
-        )
+    config = Config(
+        block_size=setting.sequence_length,
+        vocab_size=setting.vocab_size,
+        padded_vocab_size=setting.vocab_size,
+        n_layer=setting.num_hidden_layers,
+        n_head=setting.num_attention_heads,
+        n_embd=setting.hidden_size,
+        rotary_percentage=1.0,
+        parallel_residual=False,
+        bias=False,
+        norm_class_name="RMSNorm",
+        mlp_class_name="LLaMAMLP",
+        intermediate_size=setting.intermediate_size,
     )
-    initialize_weights(fabric, model, n_layer=setting.num_hidden_layers, n_embd=setting.hidden_size)
+    start: dict[str, Tensor] = {}
+    copy_weights_hf_llama(config, {}, start, _llama(setting).state_dict())
+    model = GPT(config)
+    model.load_state_dict(start)
     if setting.tie_word_embeddings:
         model.transformer.wte.weight = model.lm_head.weight
     compiled = fabric.setup(torch.compile(model))
