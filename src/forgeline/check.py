@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from forgeline.core.errors import ParamsError
-from forgeline.core.params import PARAMS_FILE, Section, plain, read_yaml, validate
+from forgeline.core.params import PARAMS_FILE, plain, read_yaml, validate
 from forgeline.evaluation.benchmark_params import BenchmarkParams
 from forgeline.evaluation.ngram import BaselineParams
 from forgeline.evaluation.params import EvaluateParams
@@ -32,7 +32,7 @@ from forgeline.text.curate import CurateParams
 from forgeline.text.holdout import HoldoutParams
 from forgeline.tokenization.params import TokenizerParams
 from forgeline.tracking.params import RegisterParams
-from forgeline.training.params.dpo import DpoParams
+from forgeline.training.params.align import AlignParams
 from forgeline.training.params.grpo import GrpoParams
 from forgeline.training.params.pretrain import PretrainParams
 from forgeline.training.params.reward import RewardParams
@@ -55,7 +55,6 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "sft": SftParams,
     "preferences": PreferenceParams,
     "reward": RewardParams,
-    "align.dpo": DpoParams,
     "align.grpo": GrpoParams,
     "merge": MergeParams,
     "evaluate": EvaluateParams,
@@ -64,12 +63,11 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "register": RegisterParams,
 }
 # Sections that map names of the user's choice to entries of one kind.
-COLLECTIONS: dict[str, type[Section]] = {"fetch": FetchParams, "quantize": QuantizeParams}
+COLLECTIONS: dict[str, type[BaseModel]] = {"fetch": FetchParams, "align": AlignParams, "quantize": QuantizeParams}
 MAY_BE_EMPTY = ("fetch",)
 FETCHED = "data/fetch/"  # where dvc.yaml puts fetched data
 # Model folders that dvc.yaml makes whatever params.yaml says; every entry of `quantize` adds one of its name.
 MODELS = ("base", "sft", "dpo", "grpo")
-ALIGNMENTS = ("dpo", "grpo")  # methods that train an adapter
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def check(path: Path = PARAMS_FILE) -> int:
 def _expected(values: dict[str, Any]) -> dict[str, type[BaseModel]]:
     expected: dict[str, type[BaseModel]] = dict(SECTIONS)
     for name, model in COLLECTIONS.items():
-        expected |= {f"{name}.{key}": model for key in _mapping(values, name)}
+        expected |= {f"{name}.{key}": SECTIONS.get(f"{name}.{key}", model) for key in _mapping(values, name)}
     return expected
 
 
@@ -120,14 +118,12 @@ def _unknown_sections(document: _Document) -> list[str]:
         for name in COLLECTIONS
         if not _mapping(document.values, name) and (name not in MAY_BE_EMPTY or document.values.get(name) != {})
     ]
-    problems += [
-        f"{document.path}: fetch.{name}: use letters, digits, _ and -, beginning with a letter or digit"
-        for name in _mapping(document.values, "fetch")
+    return problems + [
+        f"{document.path}: {section}.{name}: use letters, digits, _ and -, beginning with a letter or digit"
+        for section in ("fetch", "align")
+        for name in _mapping(document.values, section)
         if not NAME.fullmatch(name)
     ]
-    methods = {name.removeprefix("align.") for name in SECTIONS if name.startswith("align.")}
-    extra = sorted(set(_mapping(document.values, "align")) - methods)
-    return problems + [f"{document.path}: unknown method 'align.{name}': remove it" for name in extra]
 
 
 def _sources_in_short_form(document: _Document) -> list[str]:
@@ -210,9 +206,14 @@ def _at_odds_with_the_model(document: _Document) -> list[str]:
     return _too_long(document, params.max_position_embeddings, "model.max_position_embeddings") + [
         f"{path}: {name}.lora.target_modules: a model of model.kind {params.kind} with these choices has no layer "
         f"{', '.join(missing)}: take it out"
-        for name, section in (("sft", values["sft"]), *((f"align.{key}", values["align"][key]) for key in ALIGNMENTS))
+        for name, section in (("sft", values["sft"]), *_alignments(values))
         if section.get("peft") != "none" and (missing := _missing(section["lora"]["target_modules"], params))
     ]
+
+
+def _alignments(values: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Every adapter that is aligned, by the dotted name of its section."""
+    return [(f"align.{name}", section) for name, section in values["align"].items()]
 
 
 def _missing(target_modules: list[str], params: LlamaParams | DecoderParams) -> list[str]:
@@ -226,7 +227,11 @@ def _too_long(document: _Document, window: int | None, limit: str) -> list[str]:
         "pack.sequence_length": values["pack"]["sequence_length"],
         "sft.max_length": values["sft"]["max_length"],
         "reward.max_length": values["reward"]["max_length"],
-        "align.dpo.max_length": values["align"]["dpo"]["max_length"],
+        **{
+            f"{name}.max_length": section["max_length"]
+            for name, section in _alignments(values)
+            if "max_length" in section
+        },
         "evaluate.scoring.window_tokens": values["evaluate"]["scoring"]["window_tokens"],
     }
     return [
@@ -248,8 +253,13 @@ def _contradictions(document: _Document) -> list[str]:
             problems.append(
                 f"{path}: {section}.models: unknown {', '.join(unknown)}; there are {', '.join(sorted(known))}"
             )
-    taken = {*MODELS, "tokenizer", "reward", "dpo_adapter", "grpo_adapter"}
-    clash = sorted(set(values["quantize"]) & taken)
+    aligned = {*values["align"], *(f"{name}_adapter" for name in values["align"])}
+    clash = sorted(set(values["quantize"]) & {*MODELS, "tokenizer", "reward", *aligned})
     if clash:
         problems.append(f"{path}: quantize.{clash[0]} would overwrite models/{clash[0]}: choose another name")
+    problems += [
+        f"{path}: align.{name} would be merged into models/{name}, which is another model's: choose another name"
+        for name in values["align"]
+        if name in ("base", "sft", "tokenizer", "reward")
+    ]
     return problems

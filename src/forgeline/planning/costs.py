@@ -61,7 +61,7 @@ TYPICAL = {
     "pretrain": Typical(7, memory_bytes=420e6, copies_of_logits=4, bytes_per_weight=16),
     "sft": Typical(8, memory_bytes=900e6, copies_of_logits=8, bytes_per_weight=16),
     "reward": Typical(8, memory_bytes=900e6, copies_of_logits=3, bytes_per_weight=16),
-    "align@dpo": Typical(10, memory_bytes=900e6, copies_of_logits=20, bytes_per_weight=16),
+    "align": Typical(10, memory_bytes=900e6, copies_of_logits=20, bytes_per_weight=16),
     "align@grpo": Typical(10, memory_bytes=900e6, copies_of_logits=5, bytes_per_weight=16),
     "merge": Typical(7, memory_bytes=480e6, bytes_per_weight=12),
     "quantize": Typical(10, memory_bytes=700e6, bytes_per_weight=12),
@@ -180,7 +180,8 @@ def _tokens_of_a_pass(stage: PipelineStage, params: Params) -> int:
         case ("reward", _, _):
             return int(2 * params["reward"]["micro_batch_size"] * params["reward"]["max_length"])
         case ("align", _, _):
-            return int(2 * params["align"]["dpo"]["micro_batch_size"] * params["align"]["dpo"]["max_length"])
+            section = params["align"][stage.address.partition("@")[2]]
+            return int(2 * section["micro_batch_size"] * section["max_length"])
     return 0
 
 

@@ -21,7 +21,9 @@ _DOCUMENT_TOKENS = 256  # of a held-out document; scored in windows that overlap
 
 def operations(address: str, params: Params, num_weights: int) -> float:
     """Floating-point operations of a stage; 0 for those whose time does not come from a model."""
-    name = address.partition("@")[0]
+    name, _, key = address.partition("@")
+    if name == "align" and address not in _COUNTS:
+        return _from_pairs(params["align"][key]) * num_weights
     count = _COUNTS.get(address) or _COUNTS.get(name)
     return count(params) * num_weights if count else 0.0
 
@@ -54,9 +56,11 @@ def _reward(params: Params) -> float:
     return _TRAIN * 2 * _tokens(params["reward"])
 
 
-def _dpo(params: Params) -> float:
+def _from_pairs(section: Mapping[str, Any]) -> float:
+    """DPO reads both answers of a pair; KTO reads one answer, and another one to estimate the divergence from."""
     policy, reference = _FORWARD + _TRAIN_ADAPTER, _FORWARD
-    return (policy + reference) * 2 * _tokens(params["align"]["dpo"])
+    per_answer = {"dpo": 2 * (policy + reference), "orpo": 2 * policy, "kto": policy + reference + 2 * _FORWARD}
+    return per_answer[section["method"]] * _tokens(section)
 
 
 def _grpo(params: Params) -> float:
@@ -94,7 +98,6 @@ _COUNTS: dict[str, Callable[[Params], float]] = {
     "pretrain": _pretrain,
     "sft": _sft,
     "reward": _reward,
-    "align@dpo": _dpo,
     "align@grpo": _grpo,
     "evaluate": _evaluate,
     "benchmark": _benchmark,

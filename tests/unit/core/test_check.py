@@ -170,7 +170,26 @@ def test_the_line_of_a_wrong_value_is_named(tmp_path: Path) -> None:
     ("change", "expected"),
     [
         (lambda document: document.update(extra={}), "unknown section 'extra': remove it"),
-        (lambda document: document["align"].update(ppo={}), "unknown method 'align.ppo': remove it"),
+        (
+            lambda document: document["align"].update(better={}),
+            "align.better.method is missing: add it (presets/default.yaml shows every key with a value)",
+        ),
+        (
+            lambda document: document["align"]["dpo"].update(method="dpq"),
+            "align.dpo.method: got 'dpq' (text), expected one of 'dpo', 'orpo', 'kto'",
+        ),
+        (
+            lambda document: document["align"]["dpo"].update(loss="sigmoyd"),
+            "align.dpo.loss: got 'sigmoyd' (text), expected 'sigmoid', 'ipo' or 'hinge'",
+        ),
+        (
+            lambda document: document["align"]["dpo"].update(loss="ipo", label_smoothing=0.1),
+            "align.dpo: label_smoothing is for loss sigmoid: set it to 0 for loss ipo, or loss to sigmoid",
+        ),
+        (
+            lambda document: document["align"].update(sft=document["align"]["dpo"]),
+            "align.sft would be merged into models/sft, which is another model's: choose another name",
+        ),
         (
             lambda document: document.pop("hpo"),
             "section 'hpo' is missing: copy it from presets/default.yaml",
@@ -195,7 +214,7 @@ def test_sections_too_many_or_too_few(problems, change: Callable[[Any], object],
 
 def test_a_number_in_place_of_a_group_of_sections(problems) -> None:
     assert problems(put(align=5)) == [
-        "section 'align.dpo' is missing: copy it from presets/default.yaml",
+        "section 'align' is missing or empty: copy it from presets/default.yaml",
         "section 'align.grpo' is missing: copy it from presets/default.yaml",
     ]
 

@@ -13,7 +13,7 @@ from forgeline.training.trl.trainer import arrange
 
 
 def reward_params(**changes) -> RewardParams:
-    return RewardParams(**{**BATCHES, **changes})
+    return RewardParams(**{**BATCHES, "margin_weight": 0.0, **changes})
 
 
 @pytest.fixture
@@ -45,7 +45,8 @@ def test_it_learns_and_reports_with_denominators(chat_model, context, pairs):
     result = train_reward(chat_model, pairs, pairs[:2], pairs, reward_params(num_steps=40), context)
     accuracy = result.figures["test"]["pair_accuracy"]
     assert (accuracy["value"], accuracy["n"], accuracy["baseline"]) == (1.0, 6, 0.5)
-    assert result.figures["test"]["mean_margin"] > 1
+    margin = result.figures["test"]["mean_margin"]
+    assert (margin["value"] > margin["low"] > 1, margin["n"], margin["interval"]) == (True, 6, "bootstrap")
     assert result.counts.as_json() == {"in": 14, "out": 14, "dropped": {"too_long": 0}}
 
 
