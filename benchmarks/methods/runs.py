@@ -116,6 +116,7 @@ def alignment_figures(figures: Mapping[str, Any]) -> Figures:
     found = {
         "reward accuracy": scores["reward_accuracy"]["value"],
         "reward margin": scores["reward_margin"]["value"],
+        "reward margin, low": scores["reward_margin"]["low"],
         "chosen likelier, before": scores["likelihood_accuracy"]["baseline"],
         "chosen likelier, after": scores["likelihood_accuracy"]["value"],
         "chosen perplexity, before": scores["chosen_perplexity"]["baseline"],
