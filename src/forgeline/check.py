@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from forgeline.core.errors import ParamsError
-from forgeline.core.params import PARAMS_FILE, Section, plain, read_yaml, validate
+from forgeline.core.params import PARAMS_FILE, plain, read_yaml, validate
 from forgeline.evaluation.benchmark_params import BenchmarkParams
 from forgeline.evaluation.ngram import BaselineParams
 from forgeline.evaluation.params import EvaluateParams
@@ -33,8 +33,8 @@ from forgeline.text.holdout import HoldoutParams
 from forgeline.tokenization.params import TokenizerParams
 from forgeline.tracking.params import RegisterParams
 from forgeline.training.params.dpo import DpoParams
-from forgeline.training.params.grpo import GrpoParams
 from forgeline.training.params.pretrain import PretrainParams
+from forgeline.training.params.reinforce import ReinforceParams
 from forgeline.training.params.reward import RewardParams
 from forgeline.training.params.sft import SftParams
 
@@ -56,7 +56,6 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "preferences": PreferenceParams,
     "reward": RewardParams,
     "align.dpo": DpoParams,
-    "align.grpo": GrpoParams,
     "merge": MergeParams,
     "evaluate": EvaluateParams,
     "benchmark": BenchmarkParams,
@@ -64,12 +63,16 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "register": RegisterParams,
 }
 # Sections that map names of the user's choice to entries of one kind.
-COLLECTIONS: dict[str, type[Section]] = {"fetch": FetchParams, "quantize": QuantizeParams}
+COLLECTIONS: dict[str, type[BaseModel]] = {
+    "fetch": FetchParams,
+    "reinforce": ReinforceParams,
+    "quantize": QuantizeParams,
+}
 MAY_BE_EMPTY = ("fetch",)
 FETCHED = "data/fetch/"  # where dvc.yaml puts fetched data
 # Model folders that dvc.yaml makes whatever params.yaml says; every entry of `quantize` adds one of its name.
 MODELS = ("base", "sft", "dpo", "grpo")
-ALIGNMENTS = ("dpo", "grpo")  # methods that train an adapter
+ALIGNMENTS = ("dpo",)  # methods that learn an adapter from pairs
 
 
 @dataclass(frozen=True)
@@ -210,9 +213,16 @@ def _at_odds_with_the_model(document: _Document) -> list[str]:
     return _too_long(document, params.max_position_embeddings, "model.max_position_embeddings") + [
         f"{path}: {name}.lora.target_modules: a model of model.kind {params.kind} with these choices has no layer "
         f"{', '.join(missing)}: take it out"
-        for name, section in (("sft", values["sft"]), *((f"align.{key}", values["align"][key]) for key in ALIGNMENTS))
+        for name, section in _adapted(values)
         if section.get("peft") != "none" and (missing := _missing(section["lora"]["target_modules"], params))
     ]
+
+
+def _adapted(values: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Sections with a LoRA adapter, by name."""
+    align = [(f"align.{key}", values["align"][key]) for key in ALIGNMENTS]
+    reinforce = [(f"reinforce.{key}", section) for key, section in values["reinforce"].items()]
+    return [("sft", values["sft"]), *align, *reinforce]
 
 
 def _missing(target_modules: list[str], params: LlamaParams | DecoderParams) -> list[str]:
@@ -228,6 +238,7 @@ def _too_long(document: _Document, window: int | None, limit: str) -> list[str]:
         "reward.max_length": values["reward"]["max_length"],
         "align.dpo.max_length": values["align"]["dpo"]["max_length"],
         "evaluate.scoring.window_tokens": values["evaluate"]["scoring"]["window_tokens"],
+        **{f"reinforce.{key}.max_new_tokens": entry["max_new_tokens"] for key, entry in values["reinforce"].items()},
     }
     return [
         f"{document.path}: {name} {length} is more than {limit} {window}: lower it or raise that"
@@ -248,7 +259,18 @@ def _contradictions(document: _Document) -> list[str]:
             problems.append(
                 f"{path}: {section}.models: unknown {', '.join(unknown)}; there are {', '.join(sorted(known))}"
             )
-    taken = {*MODELS, "tokenizer", "reward", "dpo_adapter", "grpo_adapter"}
+    both = sorted(set(values["align"]) & set(values["reinforce"]))
+    if both:
+        problems.append(
+            f"{path}: align.{both[0]} and reinforce.{both[0]} would both write models/{both[0]}_adapter: rename one"
+        )
+    problems += [
+        f"{path}: reinforce.{name}.scoring_model is models/sft, where the policy itself starts: name another model"
+        for name, entry in values["reinforce"].items()
+        if entry["scoring_model"].rstrip("/") == "models/sft"
+    ]
+    adapters = {f"{name}_adapter" for name in (*values["align"], *values["reinforce"])}
+    taken = {*MODELS, "tokenizer", "reward", *adapters}
     clash = sorted(set(values["quantize"]) & taken)
     if clash:
         problems.append(f"{path}: quantize.{clash[0]} would overwrite models/{clash[0]}: choose another name")
