@@ -33,8 +33,8 @@ from forgeline.text.holdout import HoldoutParams
 from forgeline.tokenization.params import TokenizerParams
 from forgeline.tracking.params import RegisterParams
 from forgeline.training.params.align import AlignParams
-from forgeline.training.params.grpo import GrpoParams
 from forgeline.training.params.pretrain import PretrainParams
+from forgeline.training.params.reinforce import ReinforceParams
 from forgeline.training.params.reward import RewardParams
 from forgeline.training.params.sft import SftParams
 
@@ -55,7 +55,6 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "sft": SftParams,
     "preferences": PreferenceParams,
     "reward": RewardParams,
-    "align.grpo": GrpoParams,
     "merge": MergeParams,
     "evaluate": EvaluateParams,
     "benchmark": BenchmarkParams,
@@ -63,7 +62,12 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "register": RegisterParams,
 }
 # Sections that map names of the user's choice to entries of one kind.
-COLLECTIONS: dict[str, type[BaseModel]] = {"fetch": FetchParams, "align": AlignParams, "quantize": QuantizeParams}
+COLLECTIONS: dict[str, type[BaseModel]] = {
+    "fetch": FetchParams,
+    "align": AlignParams,
+    "reinforce": ReinforceParams,
+    "quantize": QuantizeParams,
+}
 MAY_BE_EMPTY = ("fetch",)
 FETCHED = "data/fetch/"  # where dvc.yaml puts fetched data
 # Model folders that dvc.yaml makes whatever params.yaml says; every entry of `quantize` adds one of its name.
@@ -104,7 +108,7 @@ def check(path: Path = PARAMS_FILE) -> int:
 def _expected(values: dict[str, Any]) -> dict[str, type[BaseModel]]:
     expected: dict[str, type[BaseModel]] = dict(SECTIONS)
     for name, model in COLLECTIONS.items():
-        expected |= {f"{name}.{key}": SECTIONS.get(f"{name}.{key}", model) for key in _mapping(values, name)}
+        expected |= {f"{name}.{key}": model for key in _mapping(values, name)}
     return expected
 
 
@@ -206,14 +210,16 @@ def _at_odds_with_the_model(document: _Document) -> list[str]:
     return _too_long(document, params.max_position_embeddings, "model.max_position_embeddings") + [
         f"{path}: {name}.lora.target_modules: a model of model.kind {params.kind} with these choices has no layer "
         f"{', '.join(missing)}: take it out"
-        for name, section in (("sft", values["sft"]), *_alignments(values))
+        for name, section in _adapted(values)
         if section.get("peft") != "none" and (missing := _missing(section["lora"]["target_modules"], params))
     ]
 
 
-def _alignments(values: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Every adapter that is aligned, by the dotted name of its section."""
-    return [(f"align.{name}", section) for name, section in values["align"].items()]
+def _adapted(values: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Sections with a LoRA adapter, by name."""
+    align = [(f"align.{key}", section) for key, section in values["align"].items()]
+    reinforce = [(f"reinforce.{key}", section) for key, section in values["reinforce"].items()]
+    return [("sft", values["sft"]), *align, *reinforce]
 
 
 def _missing(target_modules: list[str], params: LlamaParams | DecoderParams) -> list[str]:
@@ -227,12 +233,9 @@ def _too_long(document: _Document, window: int | None, limit: str) -> list[str]:
         "pack.sequence_length": values["pack"]["sequence_length"],
         "sft.max_length": values["sft"]["max_length"],
         "reward.max_length": values["reward"]["max_length"],
-        **{
-            f"{name}.max_length": section["max_length"]
-            for name, section in _alignments(values)
-            if "max_length" in section
-        },
+        **{f"align.{key}.max_length": entry["max_length"] for key, entry in values["align"].items()},
         "evaluate.scoring.window_tokens": values["evaluate"]["scoring"]["window_tokens"],
+        **{f"reinforce.{key}.max_new_tokens": entry["max_new_tokens"] for key, entry in values["reinforce"].items()},
     }
     return [
         f"{document.path}: {name} {length} is more than {limit} {window}: lower it or raise that"
@@ -253,8 +256,19 @@ def _contradictions(document: _Document) -> list[str]:
             problems.append(
                 f"{path}: {section}.models: unknown {', '.join(unknown)}; there are {', '.join(sorted(known))}"
             )
-    aligned = {*values["align"], *(f"{name}_adapter" for name in values["align"])}
-    clash = sorted(set(values["quantize"]) & {*MODELS, "tokenizer", "reward", *aligned})
+    both = sorted(set(values["align"]) & set(values["reinforce"]))
+    if both:
+        problems.append(
+            f"{path}: align.{both[0]} and reinforce.{both[0]} would both write models/{both[0]}_adapter: rename one"
+        )
+    problems += [
+        f"{path}: reinforce.{name}.scoring_model is models/sft, where the policy itself starts: name another model"
+        for name, entry in values["reinforce"].items()
+        if entry["scoring_model"].rstrip("/") == "models/sft"
+    ]
+    adapters = {f"{name}_adapter" for name in (*values["align"], *values["reinforce"])}
+    taken = {*MODELS, *values["align"], "tokenizer", "reward", *adapters}
+    clash = sorted(set(values["quantize"]) & taken)
     if clash:
         problems.append(f"{path}: quantize.{clash[0]} would overwrite models/{clash[0]}: choose another name")
     problems += [

@@ -41,6 +41,7 @@ def output_bytes(
         "sft": weights if params["sft"]["peft"] == "none" else _adapter(params, "sft") + tokenizer,
         "reward": weights,
         **{f"align@{name}": _adapter(params, name) + tokenizer for name in params["align"]},
+        **{f"reinforce@{name}": _adapter(params, name) + tokenizer for name in params["reinforce"]},
         "merge": weights,
         "evaluate": _SAMPLE_BYTES * 4.0 * params["instructions"]["max_test_per_task"],
         "report": _REPORT_BYTES,
@@ -69,7 +70,7 @@ def copies_kept(root: Path) -> int:
 
 
 def _adapter(params: Params, stage: str) -> float:
-    lora = params["sft"]["lora"] if stage == "sft" else params["align"][stage]["lora"]
+    lora = ({"sft": params["sft"]} | params["align"] | params["reinforce"])[stage]["lora"]
     vocab_size = params["tokenizer"]["vocab_size"]
     model = ModelParams.model_validate(params["model"]).root
     return float(_FLOAT32 * num_adapter_parameters(model, vocab_size, lora["r"], lora["target_modules"]))
