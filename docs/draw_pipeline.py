@@ -30,7 +30,7 @@ SPINE_BOXES = [
     ("data", "pack", "documents → token shards"),
     ("model", "pretrain", "base model: next-token loss"),
     ("model", "sft", "instruction-tuned model, all weights or LoRA"),
-    ("model", "align@dpo, align@grpo", "adapters: preference pairs, verifiable reward"),
+    ("model", "align@dpo, reinforce@grpo", "adapters: preference pairs, rewards of own answers"),
     ("model", "merge@dpo, merge@grpo", "adapter → plain weights, same logits"),
     ("model", "quantize@rtn_w8, @gptq_w4", "from models/grpo, cost gated"),
 ]

@@ -46,7 +46,7 @@ def models() -> list[str]:
 def stages() -> list[str]:
     """What each training stage moved, by its own metrics file."""
     pretrain, sft, reward = read("pretrain"), read("sft"), read("reward")
-    dpo, grpo = read("align/dpo")["validation"], read("align/grpo")["validation"]
+    dpo, grpo = read("align/dpo")["validation"], read("reinforce/grpo")["validation"]
     untrained, final = (pretrain[key]["validation_bits_per_byte"] for key in ("untrained", "final"))
     losses = [sft[key]["validation_loss"] for key in ("before", "final")]
     rows = [
@@ -55,8 +55,8 @@ def stages() -> list[str]:
         ("reward", "accuracy on held-out pairs", "0.5 (chance)", cell(reward["test"]["pair_accuracy"]), reward["test"]["pair_accuracy"]["n"]),
         ("align@dpo", "mean reward margin on validation pairs", "0 (reference)", cell(dpo["reward_margin"]), dpo["reward_margin"]["n"]),
         ("align@dpo", "win rate over sft, verifiable prompts", "0.5 (reference)", cell(dpo["win_rate_over_reference"]), (dpo["win_rate_over_reference"] or {}).get("n", "")),
-        ("align@grpo", "mean reward of sampled answers", cell(grpo["sampled_reward_before"]), cell(grpo["sampled_reward_after"]), grpo["sampled_reward_after"]["n"]),
-        ("align@grpo", "gain of reward on the same prompts", "0 (reference)", cell(grpo["sampled_reward_gain"]), grpo["sampled_reward_gain"]["n"]),
+        ("reinforce@grpo", "mean reward of sampled answers", cell(grpo["sampled_reward_before"]), cell(grpo["sampled_reward_after"]), grpo["sampled_reward_after"]["n"]),
+        ("reinforce@grpo", "gain of reward on the same prompts", "0 (reference)", cell(grpo["sampled_reward_gain"]), grpo["sampled_reward_gain"]["n"]),
     ]
     for path in sorted((METRICS / "quantize").glob("*.json")):
         cost = json.loads(path.read_text(encoding="utf-8"))["validation_bits_per_byte"]

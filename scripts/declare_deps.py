@@ -42,8 +42,13 @@ def declared_code(stage: PipelineStage) -> set[str]:
     files: set[Path] = set()
     for dep in stage.deps:
         if _is_code(dep):
-            path = ROOT / dep
-            files |= set(_content(path)) if path.is_dir() else {path}
+            files |= {ROOT / file for file in _files_in(ROOT / dep)}
+    return {file.relative_to(ROOT).as_posix() for file in files}
+
+
+def _files_in(path: Path) -> set[str]:
+    """A file, or those of a folder, relative to the repository's root."""
+    files = set(_content(path)) if path.is_dir() else {path}
     return {file.relative_to(ROOT).as_posix() for file in files}
 
 
@@ -104,7 +109,9 @@ def main() -> None:
         deps = (definition["do"] if "foreach" in definition else definition)["deps"]
         templated = [dep for dep in deps if "${" in dep]
         data = [dep for dep in deps if dep not in templated and not _is_code(dep)]
-        common = set.intersection(*(code_closure(stage) for stage in stages)) - set(data)
+        filled = [path for stage in stages for dep, path in zip(deps, stage.deps, strict=True) if dep in templated]
+        own = {file for path in filled for file in _files_in(ROOT / path)}  # of a member; a group of one has them too
+        common = set.intersection(*(code_closure(stage) for stage in stages)) - set(data) - own
         deps[:] = [*_folded(common), *templated, *data]
         deps.fa.set_block_style()
     write_yaml(ROOT / "dvc.yaml", document)

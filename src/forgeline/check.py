@@ -34,9 +34,9 @@ from forgeline.text.curate import CurateParams
 from forgeline.text.holdout import HoldoutParams
 from forgeline.tokenization.params import TokenizerParams
 from forgeline.tracking.params import RegisterParams
-from forgeline.training.params.dpo import DpoParams
-from forgeline.training.params.grpo import GrpoParams
+from forgeline.training.params.align import AlignParams
 from forgeline.training.params.pretrain import PretrainParams
+from forgeline.training.params.reinforce import ReinforceParams
 from forgeline.training.params.reward import RewardParams
 from forgeline.training.params.sft import SftParams
 
@@ -57,8 +57,6 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "sft": SftParams,
     "preferences": PreferenceParams,
     "reward": RewardParams,
-    "align.dpo": DpoParams,
-    "align.grpo": GrpoParams,
     "merge": MergeParams,
     "evaluate": EvaluateParams,
     "benchmark": BenchmarkParams,
@@ -66,13 +64,17 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "register": RegisterParams,
 }
 # Sections that map names of the user's choice to entries of one kind.
-COLLECTIONS: dict[str, type[BaseModel]] = {"fetch": FetchParams, "quantize": QuantizeParams}
+COLLECTIONS: dict[str, type[BaseModel]] = {
+    "fetch": FetchParams,
+    "align": AlignParams,
+    "reinforce": ReinforceParams,
+    "quantize": QuantizeParams,
+}
 MAY_BE_EMPTY = ("fetch",)
 TASK_FILES = Path("tasks")  # where dvc.yaml has stage `evaluate` look for definitions of tasks
 FETCHED = "data/fetch/"  # where dvc.yaml puts fetched data
 # Model folders that dvc.yaml makes whatever params.yaml says; `merge.models` and the entries of `quantize` add theirs.
 MODELS = ("base", "sft")
-ALIGNMENTS = ("dpo", "grpo")  # methods that train an adapter
 
 
 @dataclass(frozen=True)
@@ -123,14 +125,12 @@ def _unknown_sections(document: _Document) -> list[str]:
         for name in COLLECTIONS
         if not _mapping(document.values, name) and (name not in MAY_BE_EMPTY or document.values.get(name) != {})
     ]
-    problems += [
-        f"{document.path}: fetch.{name}: use letters, digits, _ and -, beginning with a letter or digit"
-        for name in _mapping(document.values, "fetch")
+    return problems + [
+        f"{document.path}: {section}.{name}: use letters, digits, _ and -, beginning with a letter or digit"
+        for section in ("fetch", "align")
+        for name in _mapping(document.values, section)
         if not NAME.fullmatch(name)
     ]
-    methods = {name.removeprefix("align.") for name in SECTIONS if name.startswith("align.")}
-    extra = sorted(set(_mapping(document.values, "align")) - methods)
-    return problems + [f"{document.path}: unknown method 'align.{name}': remove it" for name in extra]
 
 
 def _sources_in_short_form(document: _Document) -> list[str]:
@@ -223,8 +223,9 @@ def _named_targets(values: Any) -> Iterator[tuple[str, list[str]]]:
     named = values["sft"]["peft"].get("target_modules")
     if isinstance(named, list):
         yield "sft.peft", named
-    for key in ALIGNMENTS:
-        yield f"align.{key}.lora", values["align"][key]["lora"]["target_modules"]
+    for group in ("align", "reinforce"):
+        for key, section in values[group].items():
+            yield f"{group}.{key}.lora", section["lora"]["target_modules"]
 
 
 def _missing(target_modules: list[str], params: LlamaParams | DecoderParams) -> list[str]:
@@ -238,8 +239,9 @@ def _too_long(document: _Document, window: int | None, limit: str) -> list[str]:
         "pack.sequence_length": values["pack"]["sequence_length"],
         "sft.max_length": values["sft"]["max_length"],
         "reward.max_length": values["reward"]["max_length"],
-        "align.dpo.max_length": values["align"]["dpo"]["max_length"],
+        **{f"align.{key}.max_length": entry["max_length"] for key, entry in values["align"].items()},
         "evaluate.scoring.window_tokens": values["evaluate"]["scoring"]["window_tokens"],
+        **{f"reinforce.{key}.max_new_tokens": entry["max_new_tokens"] for key, entry in values["reinforce"].items()},
     }
     return [
         f"{document.path}: {name} {length} is more than {limit} {window}: lower it or raise that"
@@ -264,7 +266,7 @@ def _contradictions(document: _Document) -> list[str]:
     problems += unreadable_definitions(
         TASK_FILES, [name for name in values["evaluate"]["scoring"]["tasks"] if name not in BUILT_IN_TASKS]
     )
-    adapters = list(_mapping(values, "align"))
+    adapters = [*values["align"], *values["reinforce"]]
     problems += [
         f"{path}: merge.models: no adapter '{name}' is trained; there are {', '.join(adapters)}"
         for name in values["merge"]["models"]
@@ -275,8 +277,23 @@ def _contradictions(document: _Document) -> list[str]:
         for name, entry in values["quantize"].items()
         if entry["model"] not in plain_models
     ]
+    both = sorted(set(values["align"]) & set(values["reinforce"]))
+    if both:
+        problems.append(
+            f"{path}: align.{both[0]} and reinforce.{both[0]} would both write models/{both[0]}_adapter: rename one"
+        )
+    problems += [
+        f"{path}: reinforce.{name}.scoring_model is models/sft, where the policy itself starts: name another model"
+        for name, entry in values["reinforce"].items()
+        if entry["scoring_model"].rstrip("/") == "models/sft"
+    ]
     taken = {*plain_models, "tokenizer", "reward", *(f"{name}_adapter" for name in adapters)}
     clash = sorted(set(values["quantize"]) & taken)
     if clash:
         problems.append(f"{path}: quantize.{clash[0]} would overwrite models/{clash[0]}: choose another name")
+    problems += [
+        f"{path}: align.{name} would be merged into models/{name}, which is another model's: choose another name"
+        for name in values["align"]
+        if name in ("base", "sft", "tokenizer", "reward")
+    ]
     return problems

@@ -1,4 +1,4 @@
-"""align@dpo: instruction-tuned model + preference pairs -> aligned adapter."""
+"""align@<name>, method dpo: instruction-tuned model + preference pairs -> aligned adapter."""
 
 from pathlib import Path
 
@@ -16,9 +16,10 @@ from forgeline.training.params.dpo import DpoParams
 from forgeline.training.trl.trainer import Context
 
 
-def main(sft: Path, train: Path, validation: Path, aligned: Path, history: Path, metrics: Path) -> None:
-    params, compute = load("align.dpo", DpoParams), load("compute", ComputeParams)
-    with StageRun("align@dpo", {"align.dpo": params, "compute": compute}, metrics) as run:
+def main(name: str, sft: Path, train: Path, validation: Path, aligned: Path, history: Path, metrics: Path) -> None:
+    section = f"align.{name}"
+    params, compute = load(section, DpoParams), load("compute", ComputeParams)
+    with StageRun(f"align@{name}", {section: params, "compute": compute}, metrics) as run:
         learned, held_out = read_records(train, PreferencePair), read_records(validation, PreferencePair)
         with LiveRun(run.address, run.params, run.fingerprint()) as live:
             context = Context(compute, set_up(compute, params.seed), run.scratch(), live.log)

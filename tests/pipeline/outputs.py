@@ -50,6 +50,12 @@ def params(run: Clone) -> Any:
     return plain(read_yaml(run.root / "params.yaml"))
 
 
+def adapter_section(run: Clone, name: str) -> Any:
+    """The parameters of `models/<name>_adapter`."""
+    sections = params(run)
+    return (sections["align"] | sections["reinforce"])[name]
+
+
 def ontology(run: Clone) -> tuple[Any, dict[str, str]]:
     """The ontology and the split of each of its terms."""
     from forgeline.sources.hpo import load_ontology

@@ -66,7 +66,7 @@ def test_conversations_and_pairs_get_lost_between_no_two_stages(smoke: Clone) ->
     asked = {split: len(rows(smoke, f"data/instructions/{split}.parquet")) for split in SPLITS}
     pairs = {split: len(rows(smoke, f"data/preferences/{split}.parquet")) for split in SPLITS}
     assert records(smoke, "sft")["in"] == asked["train"] + asked["validation"]
-    assert records(smoke, "align/grpo")["in"] == asked["train"] + asked["validation"]
+    assert records(smoke, "reinforce/grpo")["in"] == asked["train"] + asked["validation"]
     assert records(smoke, "align/dpo")["in"] == pairs["train"] + pairs["validation"]
     assert records(smoke, "reward")["in"] == sum(pairs.values())
 

@@ -1,4 +1,4 @@
-"""align: adapters on models/sft, what they claim computed once more with peft and transformers."""
+"""align, reinforce: adapters on models/sft, what they claim computed once more with peft and transformers."""
 
 import math
 from statistics import mean, stdev
@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from tests.clone import Clone
 from tests.pipeline.models import adapted_model, answered, nll, plain_tokenizer
-from tests.pipeline.outputs import curve, history, params, rows
+from tests.pipeline.outputs import adapter_section, curve, history, params, rows
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +18,7 @@ METHODS = ("dpo", "grpo")
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_adapter_holds_lora_matrices_of_the_asked_rank_alone(smoke: Clone, method: str) -> None:
-    lora = params(smoke)["align"][method]["lora"]
+    lora = adapter_section(smoke, method)["lora"]
     weights = load_file(smoke.root / "models" / f"{method}_adapter" / "adapter_model.safetensors")
     num_layers = params(smoke)["model"]["num_hidden_layers"]
     assert len(weights) == 2 * num_layers * len(lora["target_modules"])
@@ -71,7 +71,7 @@ def test_dpo_pairs_that_do_not_fit_are_counted(smoke: Clone) -> None:
 
 
 def test_grpo_starts_at_its_reference_and_asks_for_verifiable_answers(smoke: Clone) -> None:
-    knobs, figures = params(smoke)["align"]["grpo"], smoke.metrics("align/grpo")
+    knobs, figures = params(smoke)["reinforce"]["grpo"], smoke.metrics("reinforce/grpo")
     first = history(smoke, "grpo")[0]
     assert abs(float(first["kl"])) < 1e-4
     assert float(first["clip_fraction"]) == 0.0
@@ -81,17 +81,17 @@ def test_grpo_starts_at_its_reference_and_asks_for_verifiable_answers(smoke: Clo
 
 
 def test_grpo_rewards_are_the_weighted_sum(smoke: Clone) -> None:
-    weights = params(smoke)["align"]["grpo"]["reward_weights"]
+    weights = params(smoke)["reinforce"]["grpo"]["reward_weights"]
     for row in history(smoke, "grpo"):
         expected = weights["exact"] * float(row["exact"]) + weights["format"] * float(row["format"])
         assert float(row["reward"]) == pytest.approx(expected)
-        assert 0 < float(row["output_tokens"]) <= params(smoke)["align"]["grpo"]["max_new_tokens"]
+        assert 0 < float(row["output_tokens"]) <= params(smoke)["reinforce"]["grpo"]["max_new_tokens"]
         assert 0 < float(row["entropy"]) <= math.log(1024)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_curve_has_every_step(smoke: Clone, method: str) -> None:
-    knobs = params(smoke)["align"][method]
+    knobs = adapter_section(smoke, method)
     assert [int(row["step"]) for row in history(smoke, method)] == list(range(1, knobs["num_steps"] + 1))
     rates = [value for _, value in curve(smoke, method, "learning_rate")]
     assert max(rates) == pytest.approx(knobs["learning_rate"])

@@ -55,7 +55,7 @@ def test_a_learning_rate_affects_its_stage_and_what_follows_alone(finished: Clon
     assert as_json(finished, "status") == {}
     after = descendants(finished.root, "sft")
     assert after == {
-        "reward", "align@dpo", "align@grpo", "merge@dpo", "merge@grpo", "quantize@rtn_w8", "quantize@gptq_w4",
+        "reward", "align@dpo", "reinforce@grpo", "merge@dpo", "merge@grpo", "quantize@rtn_w8", "quantize@gptq_w4",
         "evaluate@sft", "evaluate@dpo", "evaluate@grpo", "evaluate@rtn_w8", "evaluate@gptq_w4",
         "benchmark@grpo", "benchmark@rtn_w8", "benchmark@gptq_w4", "report", "register",
     }  # fmt: skip
@@ -65,7 +65,7 @@ def test_a_learning_rate_affects_its_stage_and_what_follows_alone(finished: Clon
     ("knob", "value", "affected"),
     [
         ("compute__num_threads", 1, None),
-        ("align__grpo__temperature", 0.9, {"align@grpo"}),
+        ("reinforce__grpo__temperature", 0.9, {"reinforce@grpo"}),
         ("benchmark__workload__num_repeats", 3, {"benchmark@grpo", "benchmark@rtn_w8", "benchmark@gptq_w4"}),
         ("ingest__sources__hpo_terms__max_documents", 2999, {"ingest@hpo_terms", "curate", "card", "pack"}),
     ],

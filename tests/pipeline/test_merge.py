@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from tests.clone import Clone
 from tests.pipeline.models import adapted_model, plain_model, plain_tokenizer, window
-from tests.pipeline.outputs import params
+from tests.pipeline.outputs import adapter_section, params
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ def test_merged_logits_are_those_of_plain_peft(smoke: Clone, method: str) -> Non
 @pytest.mark.parametrize("method", METHODS)
 def test_merged_weights_are_the_parents_plus_the_update(smoke: Clone, method: str) -> None:
     """W + alpha / r * B A for the adapted matrices, W for the rest."""
-    lora = params(smoke)["align"][method]["lora"]
+    lora = adapter_section(smoke, method)["lora"]
     update = load_file(smoke.root / "models" / f"{method}_adapter" / "adapter_model.safetensors")
     parent = load_file(smoke.root / "models" / "sft" / "model.safetensors")
     merged = load_file(smoke.root / "models" / method / "model.safetensors")

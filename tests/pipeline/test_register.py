@@ -90,7 +90,7 @@ def test_training_curves_are_logged_live(smoke: Clone, client: Any) -> None:
     (experiment,) = [found for found in client.search_experiments() if found.name == "forgeline-live"]
     runs = client.search_runs([experiment.experiment_id])
     found = {run.info.run_name.partition(" ")[0]: run for run in runs}
-    assert set(found) >= {"pretrain", "sft", "reward", "align@dpo", "align@grpo"}
+    assert set(found) >= {"pretrain", "sft", "reward", "align@dpo", "reinforce@grpo"}
     steps = {point.step for point in client.get_metric_history(found["sft"].info.run_id, "train_loss")}
     assert steps == set(range(1, params(smoke)["sft"]["num_steps"] + 1))
 

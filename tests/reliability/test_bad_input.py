@@ -59,8 +59,8 @@ class TestParams:
                 LINE + r"pretrain\.num_steps: got True \(true/false\), expected a valid integer",
             ),
             (
-                lambda p: p["align"]["grpo"].update(temperature=False),
-                LINE + r"align\.grpo\.temperature: got False \(true/false\), expected a valid number",
+                lambda p: p["reinforce"]["grpo"].update(temperature=False),
+                LINE + r"reinforce\.grpo\.temperature: got False \(true/false\), expected a valid number",
             ),
             (
                 lambda p: p["model"].update(num_attention_heads=3),

@@ -34,7 +34,7 @@ def locked(clone: Clone, address: str) -> dict[str, str]:
     return {out["path"]: out["md5"] for out in clone.lock()[address]["outs"]}
 
 
-@pytest.mark.parametrize("address", ["pretrain", "sft", "align@dpo", "align@grpo"])
+@pytest.mark.parametrize("address", ["pretrain", "sft", "align@dpo", "reinforce@grpo"])
 def test_a_stage_killed_midway_ends_with_the_same_hashes(smoke: Clone, tmp_path: Path, address: str) -> None:
     clone = copy_of(smoke, tmp_path / "copy")
     status, _, step = stopped_midway(clone, address, ["dvc", *FORCED, address], signal.SIGKILL)

@@ -83,7 +83,18 @@ class Conversation:
 
 @dataclass(frozen=True)
 class PreferencePair:
-    """Two answers to one prompt, the first preferred. `prompt` holds the turns before the answer."""
+    """Two answers to one prompt, the first preferred.
+
+    Attributes:
+        pair_id: Hash of prompt and answers.
+        source: Name of the preference set it came from.
+        task: What is asked; empty when unknown.
+        split_key: What the split is decided by: equal keys never part.
+        prompt: The turns before the answer.
+        chosen: The better answer.
+        rejected: The worse one.
+        margin: How much better, as the difference of two grades; None when unknown.
+    """
 
     pair_id: str
     source: str
@@ -92,14 +103,22 @@ class PreferencePair:
     prompt: list[Message]
     chosen: str
     rejected: str
+    margin: float | None = None
 
     @classmethod
     def make(
-        cls, source: str, task: str, split_key: str, prompt: list[Message], chosen: str, rejected: str
+        cls,
+        source: str,
+        task: str,
+        split_key: str,
+        prompt: list[Message],
+        chosen: str,
+        rejected: str,
+        margin: float | None = None,
     ) -> "PreferencePair":
         """A pair with its content hash filled in."""
         content = json.dumps([prompt, chosen, rejected], ensure_ascii=False, sort_keys=True)
-        return cls(sha256_text(content)[:32], source, task, split_key, prompt, chosen, rejected)
+        return cls(sha256_text(content)[:32], source, task, split_key, prompt, chosen, rejected, margin)
 
 
 @dataclass(frozen=True)
@@ -141,7 +160,12 @@ class EvalSample:
 
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
-_OTHER_THAN_TEXT = {"messages": MESSAGES, "prompt": MESSAGES, "choices": pa.list_(pa.string())}
+_OTHER_THAN_TEXT = {
+    "messages": MESSAGES,
+    "prompt": MESSAGES,
+    "choices": pa.list_(pa.string()),
+    "margin": pa.float64(),
+}
 
 
 def _schema(kind: type) -> pa.Schema:

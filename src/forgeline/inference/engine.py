@@ -1,18 +1,23 @@
 """Batched generation with a KV cache: the one loop behind evaluation, rollouts and chat.
 
-Trade-offs: rows of similar length share a batch (little padding), and a row leaves the batch, cache included, as soon
-as it ends, so the batch shrinks to what still has to be written. Copying the cache then costs what one step costs
-anyway, because `DynamicCache` grows by concatenation. Uniform numbers are drawn for all prompts before the first step:
-what a prompt samples does not depend on which prompts it shares a batch with.
+Two ways to compute share it: the forward pass of any causal model of transformers, and a Llama packed for speed
+(`forgeline.inference.packed`), which is what rollouts use. The caller chooses by what it passes.
+
+Trade-offs: rows of similar length share a batch (little padding), and rows leave the batch, cache included, when they
+have ended, so the batch shrinks to what still has to be written. Copying the cache costs a module's pass what one step
+costs anyway, because `DynamicCache` grows by concatenation; a packed model waits until a quarter of the rows has ended.
+Uniform numbers are drawn for all prompts before the first step: what a prompt samples does not depend on which prompts
+it shares a batch with.
 
 Shapes: B rows still being written, T tokens so far, N prompts, S steps, V vocabulary.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 
 from forgeline.core.errors import DataError
 from forgeline.model.batches import batches_by_length, evaluation_mode
@@ -33,8 +38,34 @@ class Generation:
     logps: list[float]
 
 
+class Batch(Protocol):
+    """Rows that are being continued, with their cache.
+
+    Attributes:
+        keep_below: Rows that have ended are taken out when fewer than this share of the rows go on.
+    """
+
+    keep_below: float
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Float32 logits [B, V] after one more token for each row [B]."""
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Goes on with these rows alone."""
+
+
+class PackedModel(Protocol):
+    """Weights laid out for generation; `forgeline.inference.packed` has them for Llamas."""
+
+    config: PreTrainedConfig
+    device: torch.device
+
+    def begin(self, prompts: Sequence[Sequence[int]]) -> tuple[Batch, torch.Tensor]:
+        """Reads the prompts; the logits [B, V] are those of their next tokens."""
+
+
 def generate(
-    model: PreTrainedModel,
+    model: PreTrainedModel | PackedModel,
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,
@@ -47,7 +78,7 @@ def generate(
     """Continues every prompt until a stop token or `max_new_tokens`.
 
     Args:
-        model: A causal language model; it is put in evaluation mode meanwhile.
+        model: A causal language model, which is put in evaluation mode meanwhile, or a packed one.
         prompts: Token ids, none empty.
         max_new_tokens: Most tokens to write.
         stop_token_ids: A row ends after any of these.
@@ -71,7 +102,8 @@ def generate(
         draws = torch.rand((len(prompts), max_new_tokens), generator=generator, device=generator.device)
     stop = torch.tensor(sorted(stop_token_ids), dtype=torch.long, device=model.device)
     results: list[Generation | None] = [None] * len(prompts)
-    with evaluation_mode(model), torch.no_grad():
+    mode = evaluation_mode(model) if isinstance(model, torch.nn.Module) else torch.inference_mode()
+    with mode, torch.no_grad():
         for rows in batches_by_length([len(prompt) + max_new_tokens for prompt in prompts], batch_tokens):
             uniforms = None if draws is None else draws[rows].to(model.device)
             batch = [prompts[row] for row in rows]
@@ -82,7 +114,7 @@ def generate(
 
 
 def _generate_batch(
-    model: PreTrainedModel,
+    model: PreTrainedModel | PackedModel,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
     stop: torch.Tensor,
@@ -90,39 +122,79 @@ def _generate_batch(
     temperature: float,
     uniforms: torch.Tensor | None,
 ) -> list[Generation]:
-    input_ids, attention_mask = _left_pad(prompts, pad_token_id, model.device)
-    position_ids = (attention_mask.cumsum(1) - 1).clamp(min=0)
-    tokens = torch.zeros((len(prompts), max_new_tokens), dtype=torch.long, device=model.device)
-    logps = torch.zeros((len(prompts), max_new_tokens), dtype=torch.float32, device=model.device)
-    lengths = torch.zeros(len(prompts), dtype=torch.long, device=model.device)
-    rows = torch.arange(len(prompts), device=model.device)  # [B] which prompt each row of the batch continues
-    cache = DynamicCache(config=model.config)
-    cache_name = cache_argument(model)
-    if cache_name is None:
-        raise DataError(f"a {model.config.model_type} model has no cache that generation can use: take another family")
+    device = model.device
+    tokens = torch.zeros((len(prompts), max_new_tokens), dtype=torch.long, device=device)
+    logps = torch.zeros((len(prompts), max_new_tokens), dtype=torch.float32, device=device)
+    lengths = torch.zeros(len(prompts), dtype=torch.long, device=device)
+    rows = torch.arange(len(prompts), device=device)  # [B] which prompt each row of the batch continues
+    going_on = torch.ones(len(prompts), dtype=torch.bool, device=device)  # [B]
+    batch: Batch
+    if isinstance(model, torch.nn.Module):
+        batch, logits = _ModuleBatch.begin(model, prompts, pad_token_id)
+    else:
+        batch, logits = model.begin(prompts)
     for step in range(max_new_tokens):
-        logits = model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            use_cache=True,
-            logits_to_keep=1,
-            **{cache_name: cache},
-        ).logits[:, -1].float()  # fmt: skip
         chosen, chosen_logps = _choose(logits, temperature, None if uniforms is None else uniforms[rows, step])
-        tokens[rows, step], logps[rows, step], lengths[rows] = chosen, chosen_logps, step + 1
-        going_on = torch.isin(chosen, stop, invert=True).nonzero().squeeze(1)
-        if len(going_on) == 0:
+        active = rows[going_on]
+        tokens[active, step], logps[active, step], lengths[active] = chosen[going_on], chosen_logps[going_on], step + 1
+        going_on = going_on & torch.isin(chosen, stop, invert=True)
+        num_going_on = int(going_on.sum())
+        if num_going_on == 0 or step + 1 == max_new_tokens:
             break
-        position_ids = position_ids[:, -1:] + 1
-        if len(going_on) < len(rows):
-            cache.reorder_cache(going_on)  # beam search's own method, the one that recurrent states have too
-            rows, chosen = rows[going_on], chosen[going_on]
-            attention_mask, position_ids = attention_mask[going_on], position_ids[going_on]
-        input_ids = chosen[:, None]
-        attention_mask = torch.cat([attention_mask, attention_mask.new_ones((len(rows), 1))], dim=1)
+        if num_going_on < batch.keep_below * len(rows):
+            kept = going_on.nonzero().squeeze(1)
+            batch.keep(kept)
+            rows, chosen, going_on = rows[kept], chosen[kept], going_on[kept]
+        logits = batch.step(chosen)
     written = zip(tokens.tolist(), logps.tolist(), lengths.tolist(), strict=True)
     return [Generation(ids[:length], values[:length]) for ids, values, length in written]
+
+
+class _ModuleBatch:
+    """Rows that a model of transformers continues by its own forward pass and cache."""
+
+    keep_below = 1.0
+
+    def __init__(self, model: PreTrainedModel, attention_mask: torch.Tensor) -> None:
+        cache_name = cache_argument(model)
+        if cache_name is None:
+            raise DataError(
+                f"a {model.config.model_type} model has no cache that generation can use: take another family"
+            )
+        self._model = model
+        self._cache_name = cache_name
+        self._cache = DynamicCache(config=model.config)
+        self._attention_mask = attention_mask
+        self._position_ids = (attention_mask.cumsum(1) - 1).clamp(min=0)
+
+    @classmethod
+    def begin(
+        cls, model: PreTrainedModel, prompts: Sequence[Sequence[int]], pad_token_id: int
+    ) -> tuple["_ModuleBatch", torch.Tensor]:
+        input_ids, attention_mask = _left_pad(prompts, pad_token_id, model.device)
+        batch = cls(model, attention_mask)
+        return batch, batch._forward(input_ids)
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        self._position_ids = self._position_ids[:, -1:] + 1
+        ones = self._attention_mask.new_ones((len(tokens), 1))
+        self._attention_mask = torch.cat([self._attention_mask, ones], dim=1)
+        return self._forward(tokens[:, None])
+
+    def keep(self, rows: torch.Tensor) -> None:
+        self._cache.reorder_cache(rows)  # beam search's own method, the one that recurrent states have too
+        self._attention_mask, self._position_ids = self._attention_mask[rows], self._position_ids[rows]
+
+    def _forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self._model(
+            input_ids=input_ids,
+            attention_mask=self._attention_mask,
+            position_ids=self._position_ids,
+            use_cache=True,
+            logits_to_keep=1,
+            **{self._cache_name: self._cache},
+        ).logits
+        return logits[:, -1].float()
 
 
 def _choose(
@@ -131,10 +203,11 @@ def _choose(
     """Next tokens [B] and their log-probabilities [B] from logits [B, V] and, when sampling, uniform numbers [B]."""
     if uniforms is None:
         chosen = logits.argmax(dim=-1)
+        logps = logits.gather(1, chosen[:, None]).squeeze(1) - logits.logsumexp(dim=-1)
     else:
-        logits = logits / temperature
-        chosen = _invert_cdf(logits.softmax(dim=-1), uniforms)
-    logps = logits.gather(1, chosen[:, None]).squeeze(1) - logits.logsumexp(dim=-1)
+        probabilities = (logits if temperature == 1 else logits / temperature).softmax(dim=-1)
+        chosen = _invert_cdf(probabilities, uniforms)
+        logps = probabilities.gather(1, chosen[:, None]).squeeze(1).log()
     if bool(logps.isnan().any()):
         raise DataError("the model's logits are not numbers: its weights are corrupt or its training diverged")
     return chosen, logps
@@ -161,7 +234,7 @@ def _left_pad(
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
-def _check_lengths(model: PreTrainedModel, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
+def _check_lengths(model: PreTrainedModel | PackedModel, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
     limit = max_positions(model.config)
     for index, prompt in enumerate(prompts):
         if not prompt:

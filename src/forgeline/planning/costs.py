@@ -61,8 +61,8 @@ TYPICAL = {
     "pretrain": Typical(7, memory_bytes=420e6, copies_of_logits=4, bytes_per_weight=16),
     "sft": Typical(8, memory_bytes=900e6, copies_of_logits=8, bytes_per_weight=16),
     "reward": Typical(8, memory_bytes=900e6, copies_of_logits=3, bytes_per_weight=16),
-    "align@dpo": Typical(10, memory_bytes=900e6, copies_of_logits=20, bytes_per_weight=16),
-    "align@grpo": Typical(10, memory_bytes=900e6, copies_of_logits=5, bytes_per_weight=16),
+    "align": Typical(10, memory_bytes=900e6, copies_of_logits=20, bytes_per_weight=16),
+    "reinforce": Typical(10, memory_bytes=900e6, copies_of_logits=5, bytes_per_weight=18),
     "merge": Typical(7, memory_bytes=480e6, bytes_per_weight=12),
     "quantize": Typical(10, memory_bytes=700e6, bytes_per_weight=12),
     "evaluate": Typical(7, memory_bytes=600e6, copies_of_logits=2, bytes_per_weight=8),
@@ -71,6 +71,7 @@ TYPICAL = {
     "register": Typical(5, memory_bytes=300e6),
 }
 _UNKNOWN_STAGE = Typical(5)
+_LEARNING = ("pretrain", "sft", "reward", "align", "reinforce")  # they keep activations for a backward pass
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def _activations(stage: PipelineStage, params: Params, kind: Typical) -> float:
     hidden, inner, num_layers = dimensions(
         ModelParams.model_validate(params["model"]).root, num_entries(params["tokenizer"])
     )
-    kept = num_layers * (10 * hidden + 3 * inner) if stage.name in ("pretrain", "sft", "reward", "align") else 0
+    kept = num_layers * (10 * hidden + 3 * inner) if stage.name in _LEARNING else 0
     return float(tokens * _WEIGHT_BYTES * (kept + kind.copies_of_logits * num_entries(params["tokenizer"])))
 
 
@@ -170,8 +171,8 @@ def _tokens_of_a_pass(stage: PipelineStage, params: Params) -> int:
     match stage.address.partition("@"):
         case ("pretrain", _, _):
             return int(params["pretrain"]["micro_batch_size"] * params["pack"]["sequence_length"])
-        case ("align", _, "grpo"):
-            section = params["align"]["grpo"]
+        case ("reinforce", _, name):
+            section = params["reinforce"][name]
             return int(section["minibatch_size"] * 2 * section["max_new_tokens"])
         case ("evaluate", _, _):
             return int(params["evaluate"]["scoring"]["batch_tokens"])
@@ -180,7 +181,8 @@ def _tokens_of_a_pass(stage: PipelineStage, params: Params) -> int:
         case ("reward", _, _):
             return int(2 * params["reward"]["micro_batch_size"] * params["reward"]["max_length"])
         case ("align", _, _):
-            return int(2 * params["align"]["dpo"]["micro_batch_size"] * params["align"]["dpo"]["max_length"])
+            section = params["align"][stage.address.partition("@")[2]]
+            return int(2 * section["micro_batch_size"] * section["max_length"])
     return 0
 
 

@@ -41,8 +41,8 @@ def output_bytes(
         "pretrain": weights,
         "sft": weights if params["sft"]["peft"]["kind"] == "none" else _sft_adapter(params) + tokenizer,
         "reward": weights,
-        "align@dpo": _adapter(params, "dpo") + tokenizer,
-        "align@grpo": _adapter(params, "grpo") + tokenizer,
+        **{f"align@{name}": _adapter(params, name) + tokenizer for name in params["align"]},
+        **{f"reinforce@{name}": _adapter(params, name) + tokenizer for name in params["reinforce"]},
         "merge": weights,
         "evaluate": _SAMPLE_BYTES * 4.0 * params["instructions"]["max_test_per_task"],
         "report": _REPORT_BYTES,
@@ -71,7 +71,7 @@ def copies_kept(root: Path) -> int:
 
 
 def _adapter(params: Params, stage: str) -> float:
-    lora = params["align"][stage]["lora"]
+    lora = (params["align"] | params["reinforce"])[stage]["lora"]
     vocab_size = params["tokenizer"]["vocab_size"]
     model = ModelParams.model_validate(params["model"]).root
     return float(_FLOAT32 * num_adapter_parameters(model, vocab_size, lora["r"], lora["target_modules"]))

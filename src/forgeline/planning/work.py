@@ -21,7 +21,11 @@ _DOCUMENT_TOKENS = 256  # of a held-out document; scored in windows that overlap
 
 def operations(address: str, params: Params, num_weights: int) -> float:
     """Floating-point operations of a stage; 0 for those whose time does not come from a model."""
-    name = address.partition("@")[0]
+    name, _, key = address.partition("@")
+    if name == "align":
+        return _from_pairs(params["align"][key]) * num_weights
+    if name == "reinforce":
+        return _reinforce(params["reinforce"][key]) * num_weights
     count = _COUNTS.get(address) or _COUNTS.get(name)
     return count(params) * num_weights if count else 0.0
 
@@ -54,16 +58,18 @@ def _reward(params: Params) -> float:
     return _TRAIN * 2 * _tokens(params["reward"])
 
 
-def _dpo(params: Params) -> float:
+def _from_pairs(section: Mapping[str, Any]) -> float:
+    """DPO reads both answers of a pair; KTO reads one answer, and another one to estimate the divergence from."""
     policy, reference = _FORWARD + _TRAIN_ADAPTER, _FORWARD
-    return (policy + reference) * 2 * _tokens(params["align"]["dpo"])
+    per_answer = {"dpo": 2 * (policy + reference), "orpo": 2 * policy, "kto": policy + reference + 2 * _FORWARD}
+    return per_answer[section["method"]] * _tokens(section)
 
 
-def _grpo(params: Params) -> float:
-    section = params["align"]["grpo"]
+def _reinforce(section: Mapping[str, Any]) -> float:
     tokens = section["max_new_tokens"] + _RECORD_TOKENS / 2
     rollouts = section["num_steps"] * section["prompts_per_step"] * section["group_size"]
-    learning = section["num_epochs"] * (_FORWARD + _TRAIN_ADAPTER)
+    learners = 2 if section["method"] == "ppo" else 1  # a critic learns beside the policy
+    learning = learners * section["num_epochs"] * (_FORWARD + _TRAIN_ADAPTER)
     return float(rollouts * tokens * (learning + 2 * _FORWARD))  # the rollout itself, and the reference
 
 
@@ -98,8 +104,6 @@ _COUNTS: dict[str, Callable[[Params], float]] = {
     "pretrain": _pretrain,
     "sft": _sft,
     "reward": _reward,
-    "align@dpo": _dpo,
-    "align@grpo": _grpo,
     "evaluate": _evaluate,
     "benchmark": _benchmark,
     "quantize": _quantize,

@@ -1,134 +1,249 @@
-"""Preference pairs about ontology terms: two answers to one question, of which one is right.
+"""Preference sets of any kind as pairs, split so that no prompt is on two sides."""
 
-Half of each split asks for a definition, with that of a term of another organ system as the wrong answer, half for the
-organ system, with another system as the wrong answer. Terms are taken two by two and lend each other their answers, so
-every answer is chosen as often as it is rejected and can only be judged together with its question. Both terms of two
-are of the same split, so no answer of a test pair occurs in a training pair as the definition of its term.
-"""
-
+import json
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+import pyarrow as pa
+from pydantic import Field, model_validator
 
+from forgeline.core.errors import DataError
 from forgeline.core.params import Section
-from forgeline.core.records import PreferencePair
+from forgeline.core.records import Message, PreferencePair
 from forgeline.core.run import Counts
-from forgeline.sources.hpo import Ontology, load_ontology
-from forgeline.sources.hpo_questions import DEFINITION, ORGAN_SYSTEM, boxed, single_system_terms, unrelated
-from forgeline.sources.hpo_split import HpoParams, split_terms
-from forgeline.sources.pairing import swap_pairs
-from forgeline.sources.questions import user
-from forgeline.text.split import SPLITS, Split, unit_hash
+from forgeline.sources.hpo_preferences import hpo_pairs
+from forgeline.sources.hpo_split import Fraction, HpoParams
+from forgeline.sources.params import Name
+from forgeline.sources.preference_formats.pairs import Candidate
+from forgeline.sources.preference_formats.params import FileSetParams, FormatName, GradedParams
+from forgeline.sources.preference_formats.reading import ReadPreferences, read_preferences
+from forgeline.text.funnel import DroppedRow, count_reasons, dropped_table
+from forgeline.text.split import SPLITS, Split, assign_split, unit_hash
 
-SOURCE = "hpo"
 Limit = Annotated[int, Field(ge=2)]
 
 
-class PreferenceParams(Section):
-    """Section `preferences`: most pairs of each split, half of them about definitions; the seed chooses which stay."""
+class HpoSetParams(Section):
+    """Section `preferences.sets.<name>` with `kind: hpo`: the packaged pairs, split by `hpo`.
 
+    Attributes:
+        kind: Chooses this section.
+        path: The descriptor of the ontology.
+    """
+
+    kind: Literal["hpo"]
+    path: str
+
+
+PreferenceSetParams = Annotated[HpoSetParams | FileSetParams, Field(discriminator="kind")]
+
+
+class PreferenceParams(Section):
+    """Section `preferences`.
+
+    Attributes:
+        sets: The preference sets by name, in order; of pairs that are in two of them the first stays.
+        max_train: Most training pairs of each set; the seed chooses which stay.
+        max_validation: Most validation pairs of each set.
+        max_test: Most test pairs of each set.
+        validation_fraction: Expected share of a file's prompts in validation.
+        test_fraction: Expected share of a file's prompts in test.
+        seed: Chooses wrong answers, what a limit keeps, and the split of files.
+    """
+
+    sets: dict[Name, PreferenceSetParams]
     max_train: Limit
     max_validation: Limit
     max_test: Limit
+    validation_fraction: Fraction
+    test_fraction: Fraction
     seed: int
+
+    @model_validator(mode="after")
+    def _something_to_learn_from(self) -> "PreferenceParams":
+        if not self.sets:
+            raise ValueError("sets is empty: name at least one preference set")
+        if self.validation_fraction + self.test_fraction >= 1.0:
+            raise ValueError("validation_fraction + test_fraction must be below 1: lower one of them")
+        return self
+
+    @property
+    def limits(self) -> dict[Split, int]:
+        """Most pairs of a set in each split."""
+        return {"train": self.max_train, "validation": self.max_validation, "test": self.max_test}
 
 
 @dataclass(frozen=True)
 class PreferenceResult:
-    """Pairs of each split and the counts; `per_task` counts kept pairs: task -> split -> number.
+    """What the stage writes.
 
-    Over-limit pairs are counted, not stored: they follow from the ontology and the seed.
+    Attributes:
+        splits: The pairs of each split.
+        dropped: Pairs and answers that were dropped for what they are. Pairs over a limit are only counted: they follow
+            from the input and the seed.
+        counts: Of all sets together.
+        per_task: Kept pairs: task -> split -> number.
+        sets: Of each set of files: format, whether it was detected, rows, questions without a pair.
     """
 
     splits: dict[Split, list[PreferencePair]]
+    dropped: pa.Table
     counts: Counts
     per_task: dict[str, dict[str, int]]
+    sets: dict[str, dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class _Answered:
-    """A term with its question and the right answer."""
+@dataclass
+class _Tally:
+    """What becomes of the pairs of all sets."""
 
-    term: str
-    prompt: str
-    answer: str
+    splits: dict[Split, list[PreferencePair]] = field(default_factory=lambda: {split: [] for split in SPLITS})
+    dropped: list[DroppedRow] = field(default_factory=list)
+    seen: dict[str, str] = field(default_factory=dict)
+    num_in: int = 0
+    over_limit: int = 0
 
 
-def build_preferences(descriptor: Path, params: PreferenceParams, hpo: HpoParams) -> PreferenceResult:
-    """Builds the pairs of the ontology that a descriptor pins.
+def build_preferences(params: PreferenceParams, hpo: HpoParams) -> PreferenceResult:
+    """Reads or builds the pairs of all sets, drops what nothing can be learned from, and splits the rest.
 
     Raises:
-        DataError: The descriptor or the file that it names is missing.
-        FingerprintError: The ontology is not the pinned one.
+        DataError: A file cannot be read or is in no format (file and line are named), or a split is left without pairs.
+        FingerprintError: Packaged data are not the pinned ones.
     """
-    ontology = load_ontology(descriptor)
-    splits = split_terms(ontology, hpo)
-    limits: dict[Split, int] = {"train": params.max_train, "validation": params.max_validation, "test": params.max_test}
-    kept: dict[Split, list[PreferencePair]] = {}
-    num_built = 0
-    for split in SPLITS:
-        tasks = {
-            "definition": _definitions(ontology, splits, split, params.seed),
-            "organ_system": _systems(ontology, splits, split, params.seed),
-        }
-        num_built += sum(2 * len(twos) for twos in tasks.values())
-        tasks = {task: _limit(twos, limits[split] // 2, params.seed) for task, twos in tasks.items()}
-        kept[split] = [pair for task, twos in tasks.items() for two in twos for pair in _pairs(task, two)]
-    num_kept = sum(len(pairs) for pairs in kept.values())
-    counts = Counts(num_built, num_kept, {"over_limit": num_built - num_kept})
-    return PreferenceResult(kept, counts, _per_task(kept))
+    tally = _Tally()
+    sets: dict[str, dict[str, Any]] = {}
+    for name, chosen in params.sets.items():
+        if isinstance(chosen, HpoSetParams):
+            built, num_built = hpo_pairs(Path(chosen.path), name, params.limits, hpo, params.seed)
+            tally.num_in += num_built
+            tally.over_limit += num_built - sum(map(len, built.values()))
+            for split, pairs in built.items():
+                tally.splits[split] += pairs
+                tally.seen |= {_content(pair): pair.pair_id for pair in pairs}
+        else:
+            read = read_preferences(Path(chosen.path), chosen.format, chosen.graded, params.seed)
+            _add_file(name, read, params, tally)
+            sets[name] = _figures(read)
+    _require_pairs(tally, params)
+    dropped = dropped_table(tally.dropped)
+    num_kept = sum(len(pairs) for pairs in tally.splits.values())
+    counts = Counts(tally.num_in, num_kept, {**count_reasons(dropped), "over_limit": tally.over_limit})
+    return PreferenceResult(tally.splits, dropped, counts, _per_task(tally.splits), sets)
 
 
-def _definitions(
-    ontology: Ontology, splits: Mapping[str, Split], split: Split, seed: int
-) -> list[tuple[_Answered, _Answered]]:
-    """Terms of a split with definitions, two by two, with no organ system in common."""
-    items = [
-        _Answered(term.term_id, DEFINITION.format(x=term.name), term.definition)
-        for term in ontology.terms.values()
-        if splits[term.term_id] == split and term.definition and ontology.systems_of(term.term_id)
-    ]
-    return swap_pairs(
-        sorted(items, key=lambda item: unit_hash(f"order:{item.term}", seed)),
-        lambda first, second: unrelated(ontology, first.term, second.term),
+def check_preference_file(
+    path: Path, format_name: Literal["auto"] | FormatName, graded: GradedParams | None
+) -> dict[str, Any]:
+    """Reads a preference file and says what is in it, without writing anything.
+
+    Args:
+        path: A file, or a folder of files that are read as one.
+        format_name: A format, or `auto`.
+        graded: Fields and knobs of graded answers; None when there are none.
+
+    Returns:
+        `format`, `is_detected`, `num_rows`, `num_pairs` that can be learned from, and by reason how many are `dropped`.
+
+    Raises:
+        DataError: As `read_preferences`: the message names file, line and field.
+    """
+    read = read_preferences(path, format_name, graded, seed=0)
+    reasons: Counter[str] = Counter()
+    seen: dict[str, str] = {}
+    for candidate in read.candidates:
+        pair = _pair("", candidate)
+        reason, _ = _fate(candidate, pair, seen)
+        if reason is not None:
+            reasons[reason] += 1
+    kept = len(read.candidates) - sum(reasons.values())
+    return {**_figures(read), "num_pairs": kept, "dropped": dict(sorted(reasons.items()))}
+
+
+def _figures(read: ReadPreferences) -> dict[str, Any]:
+    figures = {"format": read.format, "is_detected": read.is_detected, "num_rows": read.num_rows}
+    return figures | ({"questions_without_pair": read.questions_without_pair} if read.format == "graded" else {})
+
+
+def _add_file(name: str, read: ReadPreferences, params: PreferenceParams, tally: _Tally) -> None:
+    """Sorts the candidates of one set into splits and dropped rows."""
+    kept: dict[Split, list[PreferencePair]] = {split: [] for split in SPLITS}
+    for candidate in read.candidates:
+        pair = _pair(name, candidate)
+        reason, detail = _fate(candidate, pair, tally.seen)
+        if reason is None:
+            split = assign_split(pair.split_key, params.seed, params.validation_fraction, params.test_fraction)
+            kept[split].append(pair)
+        else:
+            text = "\n".join(f"{turn['role']}: {turn['content']}" for turn in pair.prompt)
+            text += f"\nchosen: {pair.chosen}\nrejected: {pair.rejected}"
+            tally.dropped.append(DroppedRow(pair.pair_id, text, name, reason, detail))
+    tally.num_in += len(read.candidates) + read.over_limit
+    tally.over_limit += read.over_limit
+    for split, pairs in kept.items():
+        chosen = _limited(pairs, params.limits[split], params.seed)
+        tally.over_limit += len(pairs) - len(chosen)
+        tally.splits[split] += chosen
+
+
+def _pair(source: str, candidate: Candidate) -> PreferencePair:
+    key = _prompt_key(candidate.prompt)
+    return PreferencePair.make(
+        source, source, key, candidate.prompt, candidate.chosen, candidate.rejected, candidate.margin
     )
 
 
-def _systems(
-    ontology: Ontology, splits: Mapping[str, Split], split: Split, seed: int
-) -> list[tuple[_Answered, _Answered]]:
-    """Terms of a split with one organ system each, two by two, of different systems."""
-    items = [
-        _Answered(key, ORGAN_SYSTEM[0].format(x=ontology.terms[key].name), boxed(system))
-        for key, system in single_system_terms(ontology).items()
-        if splits[key] == split
-    ]
-    return swap_pairs(sorted(items, key=lambda item: unit_hash(f"order:{item.term}", seed)), _different)
+def _prompt_key(prompt: list[Message]) -> str:
+    """The prompt but for case and white space: what is the same to a reader is never on two sides of a split."""
+    return json.dumps([[turn["role"], _folded(turn["content"])] for turn in prompt], ensure_ascii=False)
 
 
-def _different(first: _Answered, second: _Answered) -> bool:
-    return first.answer != second.answer
+def _folded(text: str) -> str:
+    return " ".join(text.lower().split())
 
 
-def _limit(twos: list[tuple[_Answered, _Answered]], limit: int, seed: int) -> list[tuple[_Answered, _Answered]]:
-    """At most `limit` pairs, two for each two terms, chosen by hash."""
-    order = sorted(twos, key=lambda two: unit_hash(f"{two[0].term} {two[1].term}", seed))
-    return order[: limit // 2]
+def _fate(candidate: Candidate, pair: PreferencePair, seen: dict[str, str]) -> tuple[str | None, str]:
+    """Why a pair is dropped, with a detail, or None; `seen` maps the content of earlier pairs to their ids."""
+    if candidate.reason is not None:
+        return candidate.reason, candidate.detail
+    empty = [name for name in ("chosen", "rejected") if not getattr(pair, name).strip()]
+    if empty:
+        return "empty_answer", " and ".join(empty)
+    if pair.chosen.split() == pair.rejected.split():
+        return "equal_answers", ""
+    content = _content(pair)
+    if content in seen:
+        return "duplicate", seen[content]
+    seen[content] = pair.pair_id
+    return None, ""
 
 
-def _pairs(task: str, two: tuple[_Answered, _Answered]) -> list[PreferencePair]:
-    first, second = two
-    return [
-        PreferencePair.make(SOURCE, task, own.term, user(own.prompt), own.answer, other.answer)
-        for own, other in ((first, second), (second, first))
-    ]
+def _content(pair: PreferencePair) -> str:
+    """What two pairs have in common that differ in case and white space alone."""
+    return "\n".join([_prompt_key(pair.prompt), _folded(pair.chosen), _folded(pair.rejected)])
+
+
+def _limited(pairs: list[PreferencePair], limit: int, seed: int) -> list[PreferencePair]:
+    """So many pairs, chosen by hash, in their order."""
+    order = sorted(range(len(pairs)), key=lambda place: unit_hash(pairs[place].pair_id, seed))
+    return [pairs[place] for place in sorted(order[:limit])]
+
+
+def _require_pairs(tally: _Tally, params: PreferenceParams) -> None:
+    empty = [split for split in SPLITS if not tally.splits[split]]
+    if empty:
+        reasons = Counter(row.reason for row in tally.dropped)
+        dropped = ", ".join(f"{number} {reason}" for reason, number in sorted(reasons.items())) or "nothing"
+        raise DataError(
+            f"preferences: of {tally.num_in} pairs none is left for {' and '.join(empty)} (dropped: {dropped}): add "
+            "pairs with other prompts, or raise preferences.validation_fraction and preferences.test_fraction"
+        )
 
 
 def _per_task(kept: Mapping[Split, list[PreferencePair]]) -> dict[str, dict[str, int]]:
-    return {
-        task: {split: sum(pair.task == task for pair in pairs) for split, pairs in kept.items()}
-        for task in ("definition", "organ_system")
-    }
+    found = {split: Counter(pair.task for pair in pairs) for split, pairs in kept.items()}
+    tasks = sorted({task for counter in found.values() for task in counter})
+    return {task: {split: found[split][task] for split in SPLITS} for task in tasks}

@@ -1,6 +1,7 @@
-"""A reward model from preference pairs, with TRL's RewardTrainer: L = -log sigmoid(r(chosen) - r(rejected)).
+"""A reward model from preference pairs, with TRL's RewardTrainer: L = -log sigmoid(r(chosen) - r(rejected) - w m).
 
-Bradley & Terry 1952, as in Ouyang et al. 2022, eq. 1. The reward is a linear head on the last token's hidden state.
+Bradley & Terry 1952, as in Ouyang et al. 2022, eq. 1; with the margin m of graded pairs, Touvron et al. 2023 (Llama 2),
+eq. 2, where w is `margin_weight`. The reward is a linear head on the last token's hidden state.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from trl.trainer.reward_config import RewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
+from forgeline.core.errors import DataError
 from forgeline.core.records import PreferencePair
 from forgeline.core.run import Counts
 from forgeline.evaluation.scores import proportion
@@ -23,6 +25,7 @@ from forgeline.tokenization.loading import load_tokenizer
 from forgeline.training.lora import load_plain
 from forgeline.training.params.reward import RewardParams
 from forgeline.training.trl.pairs import RenderedPair, render_pairs
+from forgeline.training.trl.preference import mean_score
 from forgeline.training.trl.trainer import COLUMNS, Context, HistoryRow, arrange, fit, last, training_arguments
 
 _BATCH_TOKENS = 8192  # padded tokens of one forward pass when measuring
@@ -58,32 +61,50 @@ def train_reward(
         context: Where to compute, keep checkpoints and log.
 
     Raises:
-        DataError: No pair of a split fits into `max_length`.
+        DataError: No pair of a split fits into `max_length`, or margins are to count and no pair to learn has one.
         StopRequested: SIGTERM or Ctrl-C came; a checkpoint was saved first.
     """
     tokenizer = load_tokenizer(sft)
     rows, watched, held_out = (render_pairs(tokenizer, pairs, params.max_length) for pairs in (train, validation, test))
+    _require_margins(rows, params)
     model = scalar_head(load_plain(sft, torch.device("cpu")), tokenizer, params.seed).to(context.device)
     trainer = _trainer(model, tokenizer, rows, params, context)
 
     def evaluate(network: torch.nn.Module) -> dict[str, float]:
         margins = reward_margins(network, watched, context)
-        loss = -torch.nn.functional.logsigmoid(margins).mean()
-        return {"validation_loss": float(loss), "validation_accuracy": float((margins > 0).double().mean())}
+        loss = -torch.nn.functional.logsigmoid(margins - required_margins(watched, params)).mean()
+        return {
+            "validation_loss": float(loss),
+            "validation_accuracy": float((margins > 0).double().mean()),
+            "validation_margin": float(margins.mean()),
+        }
 
     history = fit(trainer, "reward", params, context, evaluate, before_training=True, columns=COLUMNS)
     margins = reward_margins(model, held_out, context)
     num_in, num_out = len(train) + len(validation) + len(test), len(rows) + len(watched) + len(held_out)
-    names = ("train_loss", "validation_loss", "validation_accuracy")
+    names = ("train_loss", "validation_loss", "validation_accuracy", "validation_margin")
     figures = {
         "before": {name: history[0][name] for name in names[1:]},
         "final": {name: last(history, name) for name in names},
         "test": {
             "pair_accuracy": proportion((margins > 0).tolist(), 0.5, "chance").as_json(),
-            "mean_margin": float(margins.mean()),
+            "mean_margin": mean_score(margins, 0.0, "no preference", params.seed).as_json(),
         },
     }
     return RewardResult(model, tokenizer, history, Counts(num_in, num_out, {"too_long": num_in - num_out}), figures)
+
+
+def required_margins(pairs: Sequence[RenderedPair], params: RewardParams) -> Tensor:
+    """By how much the chosen answer's reward is to exceed the other's, for each pair [n]: `margin_weight` x margin."""
+    return torch.tensor([params.margin_weight * (pair.pair.margin or 0.0) for pair in pairs], dtype=torch.float64)
+
+
+def _require_margins(pairs: Sequence[RenderedPair], params: RewardParams) -> None:
+    if params.margin_weight and all(pair.pair.margin is None for pair in pairs):
+        raise DataError(
+            f"reward.margin_weight is {params.margin_weight:g}, but no training pair has a margin: set it to 0, or add "
+            "a set of graded answers to preferences.sets"
+        )
 
 
 def scalar_head(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
@@ -137,10 +158,12 @@ def _trainer(
     params: RewardParams,
     context: Context,
 ) -> RewardTrainer:
-    columns = {
+    columns: dict[str, list[Any]] = {
         "chosen_ids": [pair.prompt_ids + pair.chosen_ids for pair in pairs],
         "rejected_ids": [pair.prompt_ids + pair.rejected_ids for pair in pairs],
     }
+    if params.margin_weight:
+        columns["margin"] = required_margins(pairs, params).tolist()
     dataset = Dataset.from_dict(columns).select(arrange([pair.length for pair in pairs], params))
     arguments = training_arguments(RewardConfig, params, context, max_length=None, disable_dropout=True)
     return _PreparedRewardTrainer(model=model, args=arguments, train_dataset=dataset, processing_class=tokenizer)

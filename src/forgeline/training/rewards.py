@@ -22,3 +22,8 @@ def format_reward(output: str, ended: bool) -> float:
 def is_verifiable(reference: str) -> bool:
     """Whether a reference answer has a boxed part to compare with."""
     return boxed_answer(reference) is not None
+
+
+def length_reward(num_tokens: int, target: int, limit: int) -> float:
+    """1 for at most `target` tokens, then falling in a line to 0 at `limit` (Yu et al. 2025, DAPO, eq. 13, plus 1)."""
+    return min(1.0, max(0.0, (limit - num_tokens) / (limit - target)))

@@ -58,6 +58,7 @@ def put(**changed: Any) -> Callable[[Any], None]:
         ("reward__max_length", "reward.max_length"),
         ("align__dpo__max_length", "align.dpo.max_length"),
         ("evaluate__scoring__window_tokens", "evaluate.scoring.window_tokens"),
+        ("reinforce__grpo__max_new_tokens", "reinforce.grpo.max_new_tokens"),
     ],
 )
 def test_no_length_may_exceed_what_the_model_can_read(problems, path: str, name: str) -> None:
@@ -120,8 +121,29 @@ def test_adapters_for_layers_that_the_decoder_lacks_are_refused(problems) -> Non
         "dropout": 0.0,
     }  # fmt: skip
     found = problems(put(model={**model, **choices}))
-    assert [line.split(":")[0] for line in found] == ["align.dpo.lora.target_modules", "align.grpo.lora.target_modules"]
+    assert [line.split(":")[0] for line in found] == [
+        "align.dpo.lora.target_modules",
+        "reinforce.grpo.lora.target_modules",
+    ]
     assert found[0].endswith("a model of model.kind decoder with these choices has no layer gate_proj: take it out")
+
+
+def test_an_unknown_method_is_refused_with_those_there_are(problems) -> None:
+    (found,) = problems(put(reinforce__grpo__method="trpo"))
+    assert found == "reinforce.grpo.method: got 'trpo' (text), expected one of 'grpo', 'rloo', 'ppo', 'distill'"
+
+
+def test_rollouts_that_minibatches_do_not_divide_are_refused(problems) -> None:
+    (found,) = problems(put(reinforce__grpo__minibatch_size=96))
+    assert (
+        "minibatch_size 96 must be a multiple of group_size 8 and divide prompts_per_step x group_size = 256" in found
+    )
+
+
+def test_the_policy_does_not_score_itself(problems) -> None:
+    assert problems(put(reinforce__grpo__scoring_model="models/sft")) == [
+        "reinforce.grpo.scoring_model is models/sft, where the policy itself starts: name another model"
+    ]
 
 
 @pytest.mark.parametrize("section", ["evaluate", "benchmark", "register"])
@@ -170,14 +192,41 @@ def test_the_line_of_a_wrong_value_is_named(tmp_path: Path) -> None:
     ("change", "expected"),
     [
         (lambda document: document.update(extra={}), "unknown section 'extra': remove it"),
-        (lambda document: document["align"].update(ppo={}), "unknown method 'align.ppo': remove it"),
+        (
+            lambda document: document["align"].update(better={}),
+            "align.better.method is missing: add it (presets/default.yaml shows every key with a value)",
+        ),
+        (
+            lambda document: document["align"]["dpo"].update(method="dpq"),
+            "align.dpo.method: got 'dpq' (text), expected one of 'dpo', 'orpo', 'kto'",
+        ),
+        (
+            lambda document: document["align"]["dpo"].update(loss="sigmoyd"),
+            "align.dpo.loss: got 'sigmoyd' (text), expected 'sigmoid', 'ipo' or 'hinge'",
+        ),
+        (
+            lambda document: document["align"]["dpo"].update(loss="ipo", label_smoothing=0.1),
+            "align.dpo: label_smoothing is for loss sigmoid: set it to 0 for loss ipo, or loss to sigmoid",
+        ),
+        (
+            lambda document: document["align"].update(sft=document["align"]["dpo"]),
+            "align.sft would be merged into models/sft, which is another model's: choose another name",
+        ),
         (
             lambda document: document.pop("hpo"),
             "section 'hpo' is missing: copy it from presets/default.yaml",
         ),
         (
-            lambda document: document["align"].pop("grpo"),
-            "section 'align.grpo' is missing: copy it from presets/default.yaml",
+            lambda document: document.update(align={}),
+            "section 'align' is missing or empty: copy it from presets/default.yaml",
+        ),
+        (
+            lambda document: document.update(reinforce={}),
+            "section 'reinforce' is missing or empty: copy it from presets/default.yaml",
+        ),
+        (
+            lambda document: document["align"].update(grpo=document["align"]["dpo"]),
+            "align.grpo and reinforce.grpo would both write models/grpo_adapter: rename one",
         ),
         (
             lambda document: document.update(quantize=5),
@@ -195,8 +244,7 @@ def test_sections_too_many_or_too_few(problems, change: Callable[[Any], object],
 
 def test_a_number_in_place_of_a_group_of_sections(problems) -> None:
     assert problems(put(align=5)) == [
-        "section 'align.dpo' is missing: copy it from presets/default.yaml",
-        "section 'align.grpo' is missing: copy it from presets/default.yaml",
+        "section 'align' is missing or empty: copy it from presets/default.yaml",
     ]
 
 

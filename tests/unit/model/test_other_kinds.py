@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from forgeline.training.loop.policy_loss import Answer, Group, token_logps
 from peft import get_peft_model
 from tests.unit.model.shapes import POSITIONS, decoder_params, ids, train
 from tests.unit.model.test_families import FAMILIES, family
@@ -22,7 +23,6 @@ from forgeline.model.traits import require_branches
 from forgeline.quantization.compressed import save_quantized
 from forgeline.quantization.quantize import quantize_model
 from forgeline.quantization.spec import QuantizationSpec
-from forgeline.training.loop.policy_loss import Answer, Group, token_logps
 from forgeline.training.lora import lora_config
 from forgeline.training.params.lora import LoraParams
 
@@ -142,5 +142,7 @@ def test_answers_that_share_a_row_with_their_prompt_are_scored_as_if_alone(name:
 @pytest.mark.parametrize("name", ["mamba2", "bloom"])
 def test_what_cannot_share_a_prompt_is_refused(name: str, build) -> None:
     params = OTHERS.get(name) or family("bloom", hidden_size=32, n_layer=2, n_head=4)
-    with pytest.raises(ParamsError, match=f"align.grpo: a {name} model cannot run several answers after one prompt"):
-        require_branches(build(params), "align.grpo")
+    with pytest.raises(
+        ParamsError, match=f"reinforce.grpo: a {name} model cannot run several answers after one prompt"
+    ):
+        require_branches(build(params), "reinforce.grpo")

@@ -18,9 +18,10 @@ def built(descriptor, hpo):
 
 @pytest.fixture(scope="module")
 def preferences(descriptor, hpo):
-    return build_preferences(
-        descriptor, PreferenceParams(max_train=800, max_validation=100, max_test=100, seed=17), hpo
-    )
+    limits = {"max_train": 800, "max_validation": 100, "max_test": 100}
+    sets = {"hpo": {"kind": "hpo", "path": str(descriptor)}}
+    params = PreferenceParams(sets=sets, **limits, validation_fraction=0.1, test_fraction=0.1, seed=17)
+    return build_preferences(params, hpo)
 
 
 def prompts(records) -> list[str]:
@@ -103,6 +104,9 @@ def test_preference_pairs_are_split_by_term_and_balanced(preferences, splits) ->
         assert {splits[pair.split_key] for pair in pairs} == {split}
         assert all(pair.chosen != pair.rejected for pair in pairs)
         assert Counter(pair.chosen for pair in pairs) == Counter(pair.rejected for pair in pairs)
+    assert {pair.source for pairs in preferences.splits.values() for pair in pairs} == {"hpo"}
+    assert preferences.dropped.num_rows == 0  # what is over a limit is only counted
+    assert list(preferences.counts.dropped) == ["over_limit"]
     assert preferences.per_task["definition"] == {"train": 400, "validation": 50, "test": 50}
     assert preferences.per_task["organ_system"] == {"train": 400, "validation": 50, "test": 50}
 

@@ -9,14 +9,24 @@ from transformers import LlamaForCausalLM
 from forgeline.core.records import PreferencePair
 from forgeline.model.loading import load_model, save_model_files
 from forgeline.tokenization.loading import load_tokenizer
-from forgeline.training.dpo import log_ratios, train_dpo
+from forgeline.training.dpo import train_dpo
 from forgeline.training.params.dpo import DpoParams
 from forgeline.training.trl.pairs import render_pairs
+from forgeline.training.trl.preference import HeldOutPairs
 from forgeline.training.trl.trainer import arrange
+
+KNOBS = {
+    "method": "dpo",
+    "loss": "sigmoid",
+    "label_smoothing": 0.0,
+    "beta": 0.5,
+    "sft_weight": 0.0,
+    "max_new_tokens": 4,
+}
 
 
 def dpo_params(**changes) -> DpoParams:
-    return DpoParams(**{**BATCHES, "lora": LORA, "beta": 0.5, "sft_weight": 0.0, "max_new_tokens": 4, **changes})
+    return DpoParams(**{**BATCHES, "lora": LORA, **KNOBS, **changes})
 
 
 def test_pairs_by_hand(byte_tokenizer):
@@ -71,7 +81,9 @@ def test_log_ratios_are_sums_over_the_answers(chat_model, context, pairs):
         answer_logp(model, row.prompt_ids, row.chosen_ids) - answer_logp(model, row.prompt_ids, row.rejected_ids)
         for row in rows
     ]
-    assert log_ratios(model, rows, context).tolist() == pytest.approx(expected, abs=1e-4)
+    compared = HeldOutPairs(model, rows, context).compare(model)
+    assert compared.policy.difference.tolist() == pytest.approx(expected, abs=1e-4)
+    assert compared.margins.tolist() == [0.0] * len(rows)
 
 
 def test_it_learns_to_prefer_and_reports_with_denominators(chat_model, context, pairs):

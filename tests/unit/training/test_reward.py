@@ -4,6 +4,7 @@ import pytest
 import torch
 from tests.unit.training.toys import BATCHES, Killed, files, killer
 
+from forgeline.core.errors import DataError
 from forgeline.model.loading import load_model, save_model_files
 from forgeline.tokenization.loading import load_tokenizer
 from forgeline.training.params.reward import RewardParams
@@ -13,7 +14,7 @@ from forgeline.training.trl.trainer import arrange
 
 
 def reward_params(**changes) -> RewardParams:
-    return RewardParams(**{**BATCHES, **changes})
+    return RewardParams(**{**BATCHES, "margin_weight": 0.0, **changes})
 
 
 @pytest.fixture
@@ -41,11 +42,28 @@ def test_the_first_loss_follows_the_formula(chat_model, classifier, context, pai
     assert result.history[-1]["train_loss"] == pytest.approx(float(torch.log1p(torch.exp(-margins)).mean()), rel=1e-5)
 
 
+def test_grade_margins_are_asked_for_in_the_loss(chat_model, classifier, context, pairs):
+    graded = [replace(pair, margin=float(number % 3)) for number, pair in enumerate(pairs)]
+    params = reward_params(num_steps=1, margin_weight=0.5)
+    result = train_reward(chat_model, graded, graded, graded, params, context)
+    rows = render_pairs(result.tokenizer, graded, params.max_length)
+    step = [rows[index] for index in arrange([row.length for row in rows], params)]
+    asked = torch.tensor([0.5 * row.pair.margin for row in step])
+    margins = reward_margins(classifier, step, context) - asked
+    assert result.history[-1]["train_loss"] == pytest.approx(float(torch.log1p(torch.exp(-margins)).mean()), rel=1e-5)
+
+
+def test_margins_that_nothing_has_are_an_error(chat_model, context, pairs):
+    with pytest.raises(DataError, match=r"margin_weight is 0\.5, but no training pair has a margin: set it to 0"):
+        train_reward(chat_model, pairs, pairs, pairs, reward_params(margin_weight=0.5), context)
+
+
 def test_it_learns_and_reports_with_denominators(chat_model, context, pairs):
     result = train_reward(chat_model, pairs, pairs[:2], pairs, reward_params(num_steps=40), context)
     accuracy = result.figures["test"]["pair_accuracy"]
     assert (accuracy["value"], accuracy["n"], accuracy["baseline"]) == (1.0, 6, 0.5)
-    assert result.figures["test"]["mean_margin"] > 1
+    margin = result.figures["test"]["mean_margin"]
+    assert (margin["value"] > margin["low"] > 1, margin["n"], margin["interval"]) == (True, 6, "bootstrap")
     assert result.counts.as_json() == {"in": 14, "out": 14, "dropped": {"too_long": 0}}
 
 

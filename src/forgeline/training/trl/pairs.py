@@ -36,8 +36,19 @@ def render_pairs(
     rendered = [_render(tokenizer, pair) for pair in pairs]
     kept = [pair for pair in rendered if pair.length <= max_length]
     if not kept:
-        raise DataError(f"none of {len(pairs)} preference pairs fits into max_length {max_length} tokens: raise it")
+        raise DataError(_nothing_fits(rendered, max_length))
     return kept
+
+
+def _nothing_fits(pairs: Sequence[RenderedPair], max_length: int) -> str:
+    if not pairs:
+        return "there are no preference pairs of this split: add some to preferences.sets"
+    long_prompts = sum(len(pair.prompt_ids) >= max_length for pair in pairs)
+    shortest = min(pair.length for pair in pairs)
+    return (
+        f"none of {len(pairs)} preference pairs fits into max_length {max_length} tokens (the shortest has {shortest}; "
+        f"{long_prompts} have a prompt that fills it): raise it"
+    )
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, pair: PreferencePair) -> RenderedPair:

@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from forgeline.training.grpo import Answers, compare, make_judge, train_grpo, verifiable_prompts
+from forgeline.training.loop.rollouts import Prompt
+from forgeline.training.params.grpo import RewardWeights
 from tests.unit.training.test_policy import policy_params
 from tests.unit.training.toys import chat, files
 
@@ -8,9 +11,6 @@ from forgeline.core.errors import DataError
 from forgeline.core.records import Conversation
 from forgeline.model.loading import load_model, save_model_files
 from forgeline.tokenization.chat import render_conversation, render_prompt
-from forgeline.training.grpo import Answers, compare, make_judge, train_grpo, verifiable_prompts
-from forgeline.training.loop.rollouts import Prompt
-from forgeline.training.params.grpo import RewardWeights
 from forgeline.training.rewards import exact_reward, format_reward
 
 
