@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from tests.clone import Clone
 from tests.pipeline.models import adapted_model, plain_model, window
-from tests.pipeline.outputs import adapter_section
+from tests.pipeline.outputs import adapter_section, params
 
 pytestmark = pytest.mark.slow
 
