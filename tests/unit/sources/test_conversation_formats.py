@@ -34,6 +34,7 @@ ASKED = [turn("user", "Q"), turn("assistant", "A")]
 FORMATS: list[tuple[str, dict[str, Any], list[dict[str, Any]]]] = [
     ("messages", {"messages": ASKED}, ASKED),
     ("messages", {"messages": ASKED, "system": "S"}, [turn("system", "S"), *ASKED]),
+    ("messages", {"messages": [turn("system", "S"), *ASKED], "system": "S"}, [turn("system", "S"), *ASKED]),
     ("messages", {"messages": [said("human", "Q"), said("gpt", "A")]}, ASKED),
     ("messages", {"messages": [turn("user", [{"type": "text", "text": "Q"}]), turn("assistant", "A")]}, ASKED),
     ("sharegpt", {"conversations": [said("human", "Q"), said("gpt", "A")]}, ASKED),
@@ -164,6 +165,18 @@ BAD: list[tuple[Any, str]] = [
     (GOOD | {"tools": "{"}, "tools: not valid JSON"),
     (GOOD | {"tools": {"name": "f"}}, "tools: expected a list of tool definitions"),
     (GOOD | {"system": 1}, "system: holds a number, expected text"),
+    (
+        {"conversations": [said("human", "Q"), said("gpt", "")], "system": "S"},
+        "conversations[1].value: the assistant says nothing",
+    ),
+    (
+        {"conversations": [said("system", ""), said("human", "Q"), said("gpt", "")]},
+        "conversations[2].value: the assistant says nothing",
+    ),
+    (
+        {"conversations": [said("system", "T"), said("human", "Q"), said("gpt", "A")], "system": "S"},
+        "system: a second system prompt",
+    ),
     ({"conversations": [said("human", "Q"), said("function_call", "f(x)")]}, "conversations[1].value: not valid JSON"),
     ({"conversations": [said("human", "Q"), said("function_call", "{}")]}, "conversations[1].value: no function call"),
 ]
