@@ -214,6 +214,21 @@ def test_a_bad_line_is_named_and_the_rest_is_read(tmp_path, line, message) -> No
     assert len(chats) == 2
 
 
+@pytest.mark.parametrize(
+    ("history", "message"),
+    [
+        ([["a", "b"], ["a", " "]], "history[1]: question or answer is blank"),
+        ([["a", "a "]], "history[0]: the answer equals the question"),
+        ([["a", "b", "c"]], "history[0]: expected a pair of texts"),
+        ("a", "history[0]: expected a pair of texts"),
+    ],
+)
+def test_earlier_turns_are_checked_too(tmp_path, history, message) -> None:
+    path = write_lines(tmp_path / "a.jsonl", {"instruction": "Q", "output": "A", "history": history})
+    [failure] = read(path)[2]
+    assert failure.message().startswith(f"{path}:1:{message}")
+
+
 def test_broken_json_in_an_array_ends_the_file(tmp_path) -> None:
     (tmp_path / "a.json").write_text('[{"question": "Q", "answer": "A"},\n{"question": oops}]')
     _, chats, [failure] = read(tmp_path / "a.json")
