@@ -123,7 +123,7 @@ def test_a_damaged_file_is_a_problem_and_writes_nothing(tmp_path: Path) -> None:
         ("a.jsonl", "a.jsonl", "is what is read"),
         ("a.jsonl", "b.csv", "unknown kind of file: conversations are written as"),
         ("a.jsonl", "b.parquet.gz", "unknown kind of file"),
-        ("none.jsonl", "b.jsonl", "none.jsonl does not exist"),
+        ("none.jsonl", "b.jsonl", "none.jsonl does not exist: correct the path"),
     ],
 )
 def test_paths_that_cannot_be_are_refused(tmp_path: Path, source: str, target: str, message: str) -> None:

@@ -34,6 +34,7 @@ ASKED = [turn("user", "Q"), turn("assistant", "A")]
 FORMATS: list[tuple[str, dict[str, Any], list[dict[str, Any]]]] = [
     ("messages", {"messages": ASKED}, ASKED),
     ("messages", {"messages": ASKED, "system": "S"}, [turn("system", "S"), *ASKED]),
+    ("messages", {"messages": [turn("system", "S"), *ASKED], "system": "S"}, [turn("system", "S"), *ASKED]),
     ("messages", {"messages": [said("human", "Q"), said("gpt", "A")]}, ASKED),
     ("messages", {"messages": [turn("user", [{"type": "text", "text": "Q"}]), turn("assistant", "A")]}, ASKED),
     ("sharegpt", {"conversations": [said("human", "Q"), said("gpt", "A")]}, ASKED),
@@ -164,6 +165,18 @@ BAD: list[tuple[Any, str]] = [
     (GOOD | {"tools": "{"}, "tools: not valid JSON"),
     (GOOD | {"tools": {"name": "f"}}, "tools: expected a list of tool definitions"),
     (GOOD | {"system": 1}, "system: holds a number, expected text"),
+    (
+        {"conversations": [said("human", "Q"), said("gpt", "")], "system": "S"},
+        "conversations[1].value: the assistant says nothing",
+    ),
+    (
+        {"conversations": [said("system", ""), said("human", "Q"), said("gpt", "")]},
+        "conversations[2].value: the assistant says nothing",
+    ),
+    (
+        {"conversations": [said("system", "T"), said("human", "Q"), said("gpt", "A")], "system": "S"},
+        "system: a second system prompt",
+    ),
     ({"conversations": [said("human", "Q"), said("function_call", "f(x)")]}, "conversations[1].value: not valid JSON"),
     ({"conversations": [said("human", "Q"), said("function_call", "{}")]}, "conversations[1].value: no function call"),
 ]
@@ -199,6 +212,21 @@ def test_a_bad_line_is_named_and_the_rest_is_read(tmp_path, line, message) -> No
         f"{tmp_path}/a.jsonl:3: {message}".replace(": answer:", ":answer:").replace(": question:", ":question:")
     )
     assert len(chats) == 2
+
+
+@pytest.mark.parametrize(
+    ("history", "message"),
+    [
+        ([["a", "b"], ["a", " "]], "history[1]: question or answer is blank"),
+        ([["a", "a "]], "history[0]: the answer equals the question"),
+        ([["a", "b", "c"]], "history[0]: expected a pair of texts"),
+        ("a", "history[0]: expected a pair of texts"),
+    ],
+)
+def test_earlier_turns_are_checked_too(tmp_path, history, message) -> None:
+    path = write_lines(tmp_path / "a.jsonl", {"instruction": "Q", "output": "A", "history": history})
+    [failure] = read(path)[2]
+    assert failure.message().startswith(f"{path}:1:{message}")
 
 
 def test_broken_json_in_an_array_ends_the_file(tmp_path) -> None:

@@ -104,6 +104,9 @@ class InvalidRecords(DataError):
 
 
 def _files(paths: Sequence[Path]) -> list[SourceFile]:
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"{path} does not exist: correct the path")
     return [file for path in paths for file in find_files(path, None)]
 
 

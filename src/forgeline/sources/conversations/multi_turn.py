@@ -51,17 +51,28 @@ class MultiTurn:
                 messages.append({"role": known, "content": text})
             else:
                 messages.append(self._message(turn, len(messages)))
-        system = row.get(self.system)
-        if system is not None and not isinstance(system, str):
-            raise missing_or_wrong(row, self.system, "text")
-        if system and system.strip() and not (messages and messages[0]["role"] == "system"):
-            messages.insert(0, {"role": "system", "content": system})
-        elif messages and messages[0]["role"] == "system" and not messages[0]["content"].strip():
+        first = 0
+        if messages and messages[0]["role"] == "system" and not messages[0]["content"].strip():
             del messages[0]  # a blank one is how tables write "none"
+            first = 1
+        if row.get(self.system):
+            first -= self._insert_system(row, messages)
         is_text = row.get("format") == WITHOUT_PROMPT and [message["role"] for message in messages] == ["assistant"]
         if not is_text or not messages[0]["content"].strip():
-            check_turns(messages, self.turns, self.content)
+            check_turns(messages, self.turns, self.content, first)
         return messages, tools_text(row.get(self.tools), self.tools)
+
+    def _insert_system(self, row: dict[str, Any], messages: list[Message]) -> int:
+        """Puts the system prompt of the record's field before its turns; how many messages that adds."""
+        system = row[self.system]
+        if not isinstance(system, str):
+            raise missing_or_wrong(row, self.system, "text")
+        if not system.strip() or (messages and messages[0] == {"role": "system", "content": system}):
+            return 0
+        if messages and messages[0]["role"] == "system":
+            raise RecordProblem("role_order", self.system, "a second system prompt beside the first turn's: keep one")
+        messages.insert(0, {"role": "system", "content": system})
+        return 1
 
     def _message(self, turn: Any, place: int) -> Message:
         field = f"{self.turns}[{place}]"

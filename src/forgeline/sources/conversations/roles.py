@@ -45,19 +45,20 @@ def role_named(name: object, field: str) -> str:
     return role
 
 
-def check_turns(messages: Sequence[Message], turns: str, content: str) -> None:
+def check_turns(messages: Sequence[Message], turns: str, content: str, first: int = 0) -> None:
     """Whether a conversation is one to learn from.
 
     Args:
         messages: Its turns, with our roles.
         turns: Name of the record's field that holds them, for messages.
         content: Name of the field that holds what a turn says.
+        first: Place of the first message among the record's turns; -1 if it is a system prompt put before them.
 
     Raises:
         RecordProblem: Roles are out of order, a turn is blank (an observation may be), or an answer is its question.
     """
     before, said = "", ""
-    for place, message in enumerate(messages):
+    for place, message in enumerate(messages, start=first):
         role, text = message["role"], message["content"]
         if role not in FOLLOWERS[before]:
             after = f"after {before}" if before else "at the beginning"

@@ -6,7 +6,6 @@ from typing import Any
 from forgeline.core.records import Message
 from forgeline.sources.conversations.multi_turn import Chat, missing_or_wrong
 from forgeline.sources.conversations.problems import RecordProblem
-from forgeline.sources.conversations.roles import check_turns
 
 
 @dataclass(frozen=True)
@@ -60,23 +59,26 @@ class SingleTurn:
 
     def _before(self, row: dict[str, Any]) -> list[Message]:
         """System prompt and earlier turns."""
-        messages: list[Message] = []
+        system = self._text(row, self.system)
+        messages: list[Message] = [{"role": "system", "content": system}] if system.strip() else []
         pairs = row.get(self.history) or []
         for place, pair in enumerate(pairs if isinstance(pairs, list) else [pairs]):
-            if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
-                raise RecordProblem(
-                    "wrong_type",
-                    f"{self.history}[{place}]",
-                    "expected a pair of texts, question and answer: correct it",
-                )
-            messages += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
-        if messages:
-            check_turns(messages, self.history, "content")
-        system = self._text(row, self.system)
-        return [{"role": "system", "content": system}, *messages] if system.strip() else messages
+            messages += _turns_of(pair, f"{self.history}[{place}]")
+        return messages
 
     def _text(self, row: dict[str, Any], name: str) -> str:
         value = row.get(name)
         if value is not None and not isinstance(value, str):
             raise missing_or_wrong(row, name, "text")
         return value or ""
+
+
+def _turns_of(pair: Any, field: str) -> list[Message]:
+    if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+        raise RecordProblem("wrong_type", field, "expected a pair of texts, question and answer: correct it")
+    question, answer = pair
+    if not question.strip() or not answer.strip():
+        raise RecordProblem("empty", field, "question or answer is blank: write text or remove the pair")
+    if question.strip() == answer.strip():
+        raise RecordProblem("echo", field, "the answer equals the question: correct or remove the pair")
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
