@@ -1,0 +1,6 @@
+"""ppo: held-out reward before and after, three seeds."""
+
+from benchmarks.methods.rewards import main
+
+if __name__ == "__main__":
+    main("ppo")
