@@ -20,6 +20,7 @@ from forgeline.quantization.params import LibraryMethod, OwnMethod
 from forgeline.tokenization.chat import render_prompt, stop_token_ids
 
 _BATCH_TOKENS = 8192
+_BATCH_LOGITS = 2**25  # fewer tokens go together where the vocabulary is large: 128 MiB of logits in float32
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ def bits_per_byte(model: PreTrainedModel, windows: torch.Tensor, bytes_per_token
         bytes_per_token: Of the split the windows come from.
     """
     spans = [Span(ids, 1) for ids in windows.tolist()]
-    logps = np.concatenate(span_logps(model, spans, batch_tokens=_BATCH_TOKENS))
+    batch_tokens = max(1, min(_BATCH_TOKENS, _BATCH_LOGITS // model.config.vocab_size))
+    logps = np.concatenate(span_logps(model, spans, batch_tokens=batch_tokens))
     return float(-logps.mean(dtype=np.float64)) / math.log(2) / bytes_per_token
 
 
