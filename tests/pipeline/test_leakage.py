@@ -33,7 +33,7 @@ def test_no_training_stage_reads_held_out_data() -> None:
 def test_what_training_reads_was_made_without_held_out_data_but_for_leaving_it_out() -> None:
     """Upstream of training only two stages read test splits: `curate`, to drop what shares their words, and `reward`.
 
-    `reward` measures on test pairs, after training; `reinforce` may take its model, whose weights do not depend on them.
+    `reward` measures on test pairs after training; `reinforce` may take its model, which does not depend on them.
     """
     pipeline = read_pipeline(ROOT)
     made_by = {out: stage for stage in pipeline for out in stage.outs}
