@@ -43,7 +43,7 @@ from forgeline.training.trl.held_out import IGNORED
 from forgeline.training.trl.trainer import Context
 
 _DATA_VARIABLE = "FORGELINE_MEDQUAD"
-_MAX_LENGTH, _ROWS, _STEPS, _WARM_UP_STEPS = 512, 8, 6, 1
+_MAX_LENGTH, _ROWS, _STEPS, _WARM_UP_STEPS = 512, 4, 6, 1
 _NUM_CONVERSATIONS, _VOCAB_SIZE, _SEED = 1200, 4096, 17
 _TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 _MODEL = LlamaParams(

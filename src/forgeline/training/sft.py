@@ -203,9 +203,10 @@ class _Samples:
         self._max_new_tokens = params.sample_tokens
         self._conversations: list[Conversation] = []
         self._prompts: list[list[int]] = []
-        for conversation in conversations:
+        for index in record_order(len(conversations), len(conversations), params.seed):
             if len(self._prompts) == params.sample_conversations:
                 break
+            conversation = conversations[index]
             prompt = render_prompt(tokenizer, conversation.messages[:-1], conversation.tools)
             if len(prompt) + params.sample_tokens <= params.max_length:
                 self._conversations.append(conversation)
