@@ -9,7 +9,7 @@ from forgeline.core.pipeline import PipelineStage, read_pipeline
 from tests.clone import ROOT, Clone
 from tests.pipeline.outputs import SPLITS, ontology, params, rows
 
-TRAINING = ("tokenizer", "pack", "pretrain", "sft", "reward", "align", "merge", "quantize")
+TRAINING = ("tokenizer", "pack", "pretrain", "sft", "reward", "align", "reinforce", "merge", "quantize")
 HELD_OUT_FOLDERS = ("data/holdout", "data/evaluate")
 
 
