@@ -30,9 +30,14 @@ SPINE_BOXES = [
     ("data", "pack", "documents → token shards"),
     ("model", "pretrain", "base model: next-token loss"),
     ("model", "sft", "instruction-tuned model, all weights or LoRA"),
-    ("model", "align@dpo, reinforce@grpo", "adapters: preference pairs, rewards of own answers"),
+    None,  # ADAPTER_BOXES stand there
     ("model", "merge@dpo, merge@grpo", "adapter → plain weights, same logits"),
     ("model", "quantize@rtn_w8, @gptq_w4", "from models/grpo, cost gated"),
+]
+HALF = 154  # width of a box that shares its row
+ADAPTER_BOXES = [
+    ("model", "reinforce@grpo", ["adapter: own answers"], SPINE[0]),
+    ("model", "align@dpo", ["adapter: given pairs"], SPINE[0] + SPINE[1] - HALF),
 ]
 LEFT_BOXES = [
     ("data", "fetch@name", ["remote data → files here, pinned"], 0, 0),
@@ -85,7 +90,8 @@ def arrows() -> list[str]:
     spine, spine_end, center = SPINE[0], SPINE[0] + SPINE[1], SPINE[0] + SPINE[1] / 2
     found = [arrow((center, middle(n) + HEIGHT / 2), (center, middle(n + 1) - HEIGHT / 2 - 2)) for n in range(9)]
     found += [arrow((left, middle(row)), (spine - 2, middle(row))) for row in (0, 2, 6, 7)]
-    found += [arrow((left, middle(8)), (left + 40, middle(8)), (left + 40, middle(7) + 13), (spine - 2, middle(7) + 13))]
+    pairs = spine_end - HALF / 2  # they come to align from below
+    found += [arrow((left, middle(8)), (left + 40, middle(8)), (left + 40, middle(7) + 33), (pairs, middle(7) + 33), (pairs, middle(7) + HEIGHT / 2 + 2))]
     found += [arrow((LEFT[0] + LEFT[1] / 2, middle(8) + HEIGHT / 2), (LEFT[0] + LEFT[1] / 2, middle(9) - HEIGHT / 2 - 2))]
     found += [arrow((spine, middle(6) + 13), (left + 20, middle(6) + 13), (left + 20, middle(9)), (left + 2, middle(9)))]
     found += [arrow((spine_end, middle(row)), (right - 2, middle(row))) for row in (2, 4, 5, 6, 8, 9)]
@@ -107,7 +113,10 @@ def draw() -> str:
         f'<text class="head" text-anchor="middle" x="{x + width / 2:g}" y="42">{text}</text>' for (x, width), text in heads
     ]
     parts += arrows()
-    parts += [box(style, name, [what], *SPINE, row, row) for row, (style, name, what) in enumerate(SPINE_BOXES)]
+    spine = [(row, *entry) for row, entry in enumerate(SPINE_BOXES) if entry is not None]
+    parts += [box(style, name, [what], *SPINE, row, row) for row, style, name, what in spine]
+    adapters = SPINE_BOXES.index(None)
+    parts += [box(style, name, lines, x, HALF, adapters, adapters) for style, name, lines, x in ADAPTER_BOXES]
     parts += [box("proof", "register", ["models and lineage tags in MLflow"], *SPINE, 10, 10)]
     parts += [box(style, name, lines, *LEFT, first, last) for style, name, lines, first, last in LEFT_BOXES]
     parts += [box(style, name, lines, *RIGHT, first, last) for style, name, lines, first, last in RIGHT_BOXES]

