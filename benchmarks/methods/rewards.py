@@ -47,12 +47,13 @@ def main(method: str) -> None:
     parser.add_argument("sft", type=Path, help="instruction-tuned model folder")
     parser.add_argument("instructions", type=Path, help="folder with train.parquet and validation.parquet")
     parser.add_argument("--teacher", type=Path, default=Path("models/grpo"), help="model folder, of distill")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="how many")
+    parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--steps", type=int, default=40)
     arguments = parser.parse_args()
     rows = []
     print("seed  reward before  after  gain (95 % interval)  exact before  after  KL  CPU seconds", flush=True)
-    for seed in range(1, arguments.seeds + 1):
+    for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
         params = method_params(method, seed=seed, num_steps=arguments.steps)
         rows.append(_run(params, arguments.sft, arguments.instructions, arguments.teacher))
         row = rows[-1]

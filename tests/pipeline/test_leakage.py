@@ -9,7 +9,7 @@ from forgeline.core.pipeline import PipelineStage, read_pipeline
 from tests.clone import ROOT, Clone
 from tests.pipeline.outputs import SPLITS, ontology, params, rows
 
-TRAINING = ("tokenizer", "pack", "pretrain", "sft", "reward", "align", "merge", "quantize")
+TRAINING = ("tokenizer", "pack", "pretrain", "sft", "reward", "align", "reinforce", "merge", "quantize")
 HELD_OUT_FOLDERS = ("data/holdout", "data/evaluate")
 
 
@@ -31,9 +31,9 @@ def test_no_training_stage_reads_held_out_data() -> None:
 
 
 def test_what_training_reads_was_made_without_held_out_data_but_for_leaving_it_out() -> None:
-    """Upstream of training only two stages read test splits: `curate`, to drop what shares their words, and `reward`.
+    """Upstream of training only `curate` reads test splits: of questions and pairs, to drop what shares their words.
 
-    `reward` measures on test pairs after training; `reinforce` may take its model, which does not depend on them.
+    And `reward`, which `reinforce` may ask: it scores itself on them and learns nothing of them (the next test).
     """
     pipeline = read_pipeline(ROOT)
     made_by = {out: stage for stage in pipeline for out in stage.outs}

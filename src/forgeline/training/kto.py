@@ -31,7 +31,7 @@ from forgeline.training.trl.pairs import RenderedPair
 from forgeline.training.trl.preference import Compared, answer
 from forgeline.training.trl.trainer import Context, arrange, training_arguments
 
-_COLUMNS = {"kl": "train_kl"}
+_COLUMNS = {"kl": "train_reference_point"}
 
 Example = tuple[list[int], list[int], bool]  # ids of the prompt and of the answer; whether the answer is desirable
 
