@@ -33,7 +33,7 @@ def test_no_training_stage_reads_held_out_data() -> None:
 def test_what_training_reads_was_made_without_held_out_data_but_for_leaving_it_out() -> None:
     """Upstream of training only `curate` reads test splits: of questions and pairs, to drop what shares their words.
 
-    And `reward`, which `reinforce` may ask: it scores itself on them and learns nothing of them, as the next test shows.
+    And `reward`, which `reinforce` may ask: it scores itself on them and learns nothing of them (the next test).
     """
     pipeline = read_pipeline(ROOT)
     made_by = {out: stage for stage in pipeline for out in stage.outs}
