@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from forgeline.training.loop.policy_loss import Answer, Group, token_logps
 from peft import get_peft_model
 from tests.unit.model.shapes import POSITIONS, decoder_params, ids, train
 from tests.unit.model.test_families import FAMILIES, family
@@ -25,6 +24,7 @@ from forgeline.quantization.quantize import quantize_model
 from forgeline.quantization.spec import QuantizationSpec
 from forgeline.training.lora import lora_config
 from forgeline.training.params.lora import LoraParams
+from forgeline.training.reinforce.sequences import Answer, Group, answer_log_probabilities, answered_ids
 
 CPU = torch.device("cpu")
 ALL_CHOICES: dict[str, Any] = {
@@ -130,7 +130,9 @@ def test_answers_that_share_a_row_with_their_prompt_are_scored_as_if_alone(name:
     group = Group((3, 4, 5, 6), [Answer(answer, 0.0, 1) for answer in answers])
     compute = ComputeParams(num_threads=1, precision="fp32")
     with torch.no_grad():
-        found, _ = token_logps(model, [group, Group((9, 9), group.answers)], 1.0, compute)
+        groups = [group, Group((9, 9), group.answers)]
+        everything = answer_log_probabilities(model, groups, 1.0, compute)
+        found = everything.gather(1, answered_ids(groups, everything.device)[:, None]).squeeze(1)
         naive = []
         for prompt in (group.prompt_ids, (9, 9)):
             for answer in answers:

@@ -36,7 +36,7 @@ from forgeline.training.loop.optimizers.params import AdamWParams
 from forgeline.training.loop.schedule_params import schedule_to_zero
 from forgeline.training.loop.schedules import learning_rate_factor
 from forgeline.training.order import record_order
-from forgeline.training.params.reinforce import MethodParams, PpoParams
+from forgeline.training.params.reinforce import DistillParams, MethodParams, PpoParams
 from forgeline.training.reinforce.advantages import explained_variance
 from forgeline.training.reinforce.critic import Critic
 from forgeline.training.reinforce.losses import k3_divergence
@@ -188,8 +188,10 @@ class _Run:
         judged = self.judge(copies, answers)
         rewards = torch.tensor([row["reward"] for row in judged], dtype=torch.float64).view(len(asked), size)
         spread = rewards.std(dim=1, unbiased=False)
-        equal = float((spread == 0).double().mean())
-        if equal == 1.0 and size > 1:
+        # A critic compares across prompts; without one an answer is compared with the others to its prompt.
+        compared = rewards.view(1, -1) if isinstance(params, PpoParams) or size == 1 else rewards
+        equal = float((compared.std(dim=1, unbiased=False) == 0).double().mean())
+        if equal == 1.0 and not isinstance(params, DistillParams):
             self._warn_equal()
         figures = {name: sum(row[name] for row in judged) / len(judged) for name in judged[0]}
         figures |= {"reward_std": float(rewards.std(unbiased=False)), "reward_std_in_group": float(spread.mean())}
