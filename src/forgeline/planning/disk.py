@@ -11,13 +11,15 @@ from forgeline.planning.costs import Volume
 from forgeline.planning.model_size import linear_names, num_adapter_parameters, num_linear_parameters
 from forgeline.planning.vocabulary import num_entries
 from forgeline.planning.work import Params
+from forgeline.quantization.params import QuantizeParams
+from forgeline.quantization.spec import spec_of
 
 _PARQUET = 0.35  # of the text's bytes: zstd over prose and lists
 _TOKENIZER_ENTRY_BYTES = 66  # of tokenizer.json, with its merge
 _QUESTION_BYTES = 120  # of a packaged question or pair, dropped ones kept too
 _REPORT_BYTES = 2e6
 _SAMPLE_BYTES = 900  # of a row of samples.jsonl
-_FLOAT32, _BFLOAT16 = 4, 2
+_FLOAT32, _HALF = 4, 2
 _ADAPTER_SHARE = 0.1  # of the linear layers, where their names are unknown: more than usual ranks hold
 
 
@@ -50,7 +52,7 @@ def output_bytes(
     found = {}
     for stage in stages:
         if stage.name == "quantize":
-            found[stage.address] = _quantized(params, stage.address.partition("@")[2], num_weights) + tokenizer
+            found[stage.address] = quantized_bytes(params, stage.address.partition("@")[2], num_weights) + tokenizer
         elif stage.name in ("fetch", "ingest", "clean", "curate", "holdout"):
             found[stage.address] = _PARQUET * volumes[stage.address].num_bytes if stage.address in volumes else 0.0
         else:
@@ -90,10 +92,14 @@ def _sft_adapter(params: Params) -> float:
     return float(_FLOAT32 * num_adapter_parameters(model, params["tokenizer"]["vocab_size"], rank, targets))
 
 
-def _quantized(params: Params, name: str, num_weights: int) -> float:
-    """Linear layers in few bits with a scale for each group, everything else in the type of the head."""
-    section = params["quantize"][name]
-    vocab_size = params["tokenizer"]["vocab_size"]
-    linear = num_linear_parameters(ModelParams.model_validate(params["model"]).root, vocab_size)
-    head = _BFLOAT16 if section["head_dtype"] == "bf16" else _FLOAT32
-    return float(linear * (section["bits"] / 8 + head / section["group_size"]) + (num_weights - linear) * head)
+def quantized_bytes(params: Params, name: str, num_weights: int) -> float:
+    """Linear layers in few bits with a scale for each group or row, everything else in the type of the head."""
+    spec = spec_of(QuantizeParams.model_validate(params["quantize"][name]).root, None)
+    model = ModelParams.model_validate(params["model"]).root
+    linear = num_linear_parameters(model, params["tokenizer"]["vocab_size"])
+    head = _FLOAT32 if spec.head_dtype == "fp32" else _HALF
+    zero_point = 0 if spec.symmetric else spec.bits / 8
+    overhead = (
+        0.0 if spec.group_size is None else (head + zero_point) / spec.group_size
+    )  # of rows it is next to nothing
+    return float(linear * (spec.bits / 8 + overhead) + (num_weights - linear) * head)

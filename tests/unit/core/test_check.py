@@ -152,6 +152,17 @@ def test_models_that_nothing_makes_are_refused(problems, section: str) -> None:
     assert found.startswith(f"{section}.models: unknown gptq_w2, ppo; there are base, dpo, ")
 
 
+def test_what_is_merged_or_quantized_has_to_be_made(problems) -> None:
+    def change(document: Any) -> None:
+        document["merge"]["models"] = ["dpo", "grpo", "ppo"]
+        document["quantize"]["rtn_w8"]["model"] = "orpo"
+
+    assert problems(change) == [
+        "merge.models: no adapter 'ppo' is trained; there are dpo, grpo",
+        "quantize.rtn_w8.model: unknown 'orpo'; there are base, sft, dpo, grpo, ppo",
+    ]
+
+
 @pytest.mark.parametrize("name", ["base", "grpo", "tokenizer", "reward", "dpo_adapter"])
 def test_a_quantized_model_may_not_overwrite_another(problems, name: str) -> None:
     def change(document: Any) -> None:

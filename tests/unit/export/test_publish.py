@@ -26,8 +26,15 @@ def lineage(stage, inputs, **extra):
     }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def params():
+    """What params.yaml says about the corpus; reading it takes half a second."""
+    file = ROOT / "params.yaml"
+    return load("card", CardParams, file), load("ingest", SourcesParams, file)
+
+
 @pytest.fixture
-def run(tmp_path, monkeypatch, tokenizer):
+def run(tmp_path, monkeypatch, tokenizer, params):
     """A repository after base -> sft -> quantized."""
     monkeypatch.chdir(tmp_path)
     config = {"model_type": "llama", "vocab_size": 300, "hidden_size": 16, "num_hidden_layers": 2}
@@ -53,8 +60,7 @@ def run(tmp_path, monkeypatch, tokenizer):
         "bits_per_quantized_weight": 4.5, "bits_per_weight": 9.25, "calibration_sha256": None,
         "validation_bits_per_byte": {"before": 1.0, "after": 1.0123},
     })  # fmt: skip
-    params = ROOT / "params.yaml"
-    return Path("metrics"), load("card", CardParams, params), load("ingest", SourcesParams, params)
+    return Path("metrics"), *params
 
 
 def test_the_card_says_what_is_known(run) -> None:
