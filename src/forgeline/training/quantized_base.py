@@ -23,7 +23,7 @@ def require_bitsandbytes(kind: str) -> None:
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ParamsError(
             f"params.yaml: sft.peft.kind {kind} needs bitsandbytes: install it with `pip install -c constraints.txt "
-            "'forgeline[bitsandbytes]'`, or choose lora"
+            "'forgeline[quantization]'`, or choose lora"
         )
 
 
