@@ -9,10 +9,11 @@ from tests.unit.training.policies import METHODS, policy_params, weights
 from tests.unit.training.toys import chat, files
 from transformers import AutoModelForCausalLM
 
-from forgeline.core.errors import DataError, FingerprintError
+from forgeline.core.errors import DataError, FingerprintError, ParamsError
 from forgeline.core.params import plain, read_yaml
 from forgeline.core.records import Conversation
 from forgeline.model.loading import load_model, save_model_files
+from forgeline.model.params import ComputeParams
 from forgeline.tokenization.chat import render_conversation, render_prompt, stop_token_ids
 from forgeline.training.params.reinforce import ReinforceParams
 from forgeline.training.reinforce.custom_reward import load_reward
@@ -96,6 +97,17 @@ def test_prompts_are_what_sft_trained_on_and_the_rest_is_counted(tokenizer, conv
     assert len(select_prompts("reinforce.x", tokenizer, records, only_form, None)[0]) == len(conversations) + 2
     with pytest.raises(DataError, match=r"other_task 1, not_verifiable 1, too_long 1; change reinforce\.x\.tasks"):
         select_prompts("reinforce.x", tokenizer, [other, prose, long], policy_params(), 60)
+
+
+def test_float16_is_refused(tmp_path):
+    inputs = Inputs(tmp_path, [], [], tmp_path, BREVITY)
+    half = ComputeParams(num_threads=1, precision="fp16")
+    with pytest.raises(
+        ParamsError, match=r"reinforce\.x does not scale its loss: set compute\.precision to bf16 or fp32"
+    ):
+        train_reinforce(
+            "reinforce.x", inputs, policy_params(), half, torch.device("cpu"), checkpoints=tmp_path, log=lambda *_: None
+        )
 
 
 def test_the_gain_is_paired():

@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel, get_peft_model
 from transformers import PreTrainedTokenizerBase
 
-from forgeline.core.errors import DataError
+from forgeline.core.errors import DataError, ParamsError
 from forgeline.core.records import Conversation
 from forgeline.core.run import Counts
 from forgeline.evaluation.scores import Score, bootstrap_interval, proportion
@@ -96,9 +96,11 @@ def train_reinforce(
     Raises:
         DataError: No conversation gives a prompt, or the scoring model or the custom reward is not what it should be.
         FingerprintError: The scoring model has another tokenizer.
-        ParamsError: The architecture cannot run several answers after one prompt.
+        ParamsError: The architecture cannot run several answers after one prompt, or the precision is fp16.
         StopRequested: SIGTERM or Ctrl-C came; a checkpoint was saved first.
     """
+    if compute.precision == "fp16":
+        raise ParamsError(f"{section} does not scale its loss: set compute.precision to bf16 or fp32")
     tokenizer = load_tokenizer(inputs.sft)
     plain = load_plain(inputs.sft, device)
     require_branches(plain, section)
