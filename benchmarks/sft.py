@@ -2,7 +2,7 @@
 
 Conversations are those of MedQuAD where the environment's FORGELINE_MEDQUAD names the file (lines with `question` and
 `answer`), else made here with its lengths. All three train the same adapter on a 3M model with the same optimizer in
-bfloat16; counted are tokens of conversations, not of padding, for each second of the CPU within the training steps.
+bfloat16, and cuts conversations at the same length; counted are tokens of conversations, not of padding, for each second of the CPU within the training steps.
 """
 
 import json
@@ -43,7 +43,7 @@ from forgeline.training.trl.held_out import IGNORED
 from forgeline.training.trl.trainer import Context
 
 _DATA_VARIABLE = "FORGELINE_MEDQUAD"
-_MAX_LENGTH, _ROWS, _STEPS, _WARM_UP_STEPS = 512, 4, 6, 1
+_MAX_LENGTH, _ROWS, _STEPS, _WARM_UP_STEPS = 1024, 4, 6, 1
 _NUM_CONVERSATIONS, _VOCAB_SIZE, _SEED = 1200, 4096, 17
 _TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 _MODEL = LlamaParams(
@@ -110,13 +110,12 @@ def _prepare(folder: Path) -> _Work:
     for question, answer in pairs:
         turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
         chat = render_conversation(tokenizer, turns)
-        if len(chat.input_ids) <= _MAX_LENGTH:
-            conversations.append(Conversation.make("medquad", "", "", turns))
-            marked = zip(chat.input_ids, chat.assistant_mask, strict=True)
-            labels = [token if said else IGNORED for token, said in marked]
-            rows.append({"input_ids": chat.input_ids, "labels": labels})
+        conversations.append(Conversation.make("medquad", "", "", turns))
+        ids, said = chat.input_ids[:_MAX_LENGTH], chat.assistant_mask[:_MAX_LENGTH]
+        labels = [token if spoken else IGNORED for token, spoken in zip(ids, said, strict=True)]
+        rows.append({"input_ids": ids, "labels": labels})
     mean = sum(len(row["input_ids"]) for row in rows) / len(rows)
-    print(f"{len(rows):,} conversations of {mean:.0f} tokens on average, at most {_MAX_LENGTH}")
+    print(f"{len(rows):,} conversations of {mean:.0f} tokens on average, cut at {_MAX_LENGTH}")
     return _Work(folder / "base", tokenizer, conversations, rows, folder)
 
 
@@ -186,7 +185,7 @@ def _ours(work: _Work) -> float:
         warmup_steps=0,
         max_grad_norm=1.0,
         max_length=_MAX_LENGTH,
-        truncation="drop",
+        truncation="answer_end",
         packing=True,
         assistant_only_loss=True,
         neftune_alpha=None,
