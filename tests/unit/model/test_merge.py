@@ -75,6 +75,7 @@ class Tokenizer:
     """All that a generation config asks of one."""
 
     bos_token_id, eos_token_id, pad_token_id = 0, 3, 1
+    chat_template = None
 
 
 def test_generation_ends_with_the_turn_or_the_document(tmp_path):
