@@ -2,7 +2,8 @@
 
 Conversations are those of MedQuAD where the environment's FORGELINE_MEDQUAD names the file (lines with `question` and
 `answer`), else made here with its lengths. All three train the same adapter on a 3M model with the same optimizer in
-bfloat16, and cuts conversations at the same length; counted are tokens of conversations, not of padding, for each second of the CPU within the training steps.
+bfloat16, and cut conversations at the same length; counted are tokens of conversations, not of padding, for each second
+of the CPU within the training steps.
 """
 
 import json
