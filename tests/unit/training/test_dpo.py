@@ -86,6 +86,7 @@ def test_log_ratios_are_sums_over_the_answers(chat_model, context, pairs):
     assert compared.margins.tolist() == [0.0] * len(rows)
 
 
+@pytest.mark.slow
 def test_it_learns_to_prefer_and_reports_with_denominators(chat_model, context, pairs):
     result = train_dpo(chat_model, pairs, pairs, dpo_params(num_steps=60, learning_rate=0.03), context)
     scores = result.figures["validation"]
@@ -116,6 +117,7 @@ def test_the_reference_stays_the_parent(chat_model, context, pairs):
     assert list(result.model.peft_config) == ["default"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bytes(chat_model, context, pairs, tmp_path):
     params = dpo_params(lora={**LORA, "dropout": 0.2})
     calm = train_dpo(chat_model, pairs, pairs, params, replace(context, scratch=tmp_path / "calm"))

@@ -67,6 +67,7 @@ def test_it_learns_and_reports_with_denominators(chat_model, context, pairs):
     assert result.counts.as_json() == {"in": 14, "out": 14, "dropped": {"too_long": 0}}
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_bytes(chat_model, context, pairs, tmp_path):
     params = reward_params()
     calm = train_reward(chat_model, pairs, pairs, pairs, params, replace(context, scratch=tmp_path / "calm"))

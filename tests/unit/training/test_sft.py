@@ -83,6 +83,7 @@ def test_a_step_does_not_depend_on_how_it_is_cut(chat_model, context, conversati
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peft", ["none", "lora", "dora", "vera"])
 def test_a_killed_run_resumes_to_the_same_bytes(chat_model, context, conversations, tmp_path, peft):
     dropout = {} if peft == "none" else {"dropout": 0.2}
