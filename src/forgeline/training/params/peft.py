@@ -102,7 +102,7 @@ class VeraPeftParams(_Adapter):
 
 
 class QloraPeftParams(_LowRank):
-    """LoRA on weights frozen in 4-bit NormalFloat (Dettmers et al. 2023); needs the extra `bitsandbytes`.
+    """LoRA on weights frozen in 4-bit NormalFloat (Dettmers et al. 2023); needs the extra `quantization`.
 
     Attributes:
         r: Rank of the update.
@@ -122,7 +122,7 @@ class QloraPeftParams(_LowRank):
 
 
 class Int8PeftParams(_LowRank):
-    """LoRA on weights frozen in 8 bits (LLM.int8(), Dettmers et al. 2022); needs the extra `bitsandbytes`.
+    """LoRA on weights frozen in 8 bits (LLM.int8(), Dettmers et al. 2022); needs the extra `quantization`.
 
     Attributes:
         r: Rank of the update.
