@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ class Work:
         results: list[Any] = [None] * len(lengths)
         for rows in batches_by_length(lengths, batch_tokens):
             owners = rows if samples is None else [samples[row] for row in rows]
-            for row, result in zip(rows, self.batch(owners, lambda rows=rows: compute(rows), num_tokens), strict=True):
+            for row, result in zip(rows, self.batch(owners, partial(compute, rows), num_tokens), strict=True):
                 results[row] = result
         return results
 

@@ -16,11 +16,16 @@ from forgeline.tokenization.chat import render_prompt, stop_token_ids
 
 @dataclass(frozen=True)
 class Written:
-    """What the model wrote: the prompt as it read it, the answer, and the tokens of the answer with its end."""
+    """What the model wrote: the prompt as it read it, the answer, and the ids of the answer with its end."""
 
     prompt: str
     output: str
-    num_output_tokens: int
+    output_ids: list[int]
+
+    @property
+    def num_output_tokens(self) -> int:
+        """Tokens of the answer, its end included."""
+        return len(self.output_ids)
 
 
 def write_answers(
@@ -54,7 +59,7 @@ def write_answers(
     lengths = [len(ids) + max_new_tokens for ids in rendered]
     answers = subject.work.by_length(lengths, batch_tokens, write, num_tokens=len)
     return [
-        Written(str(tokenizer.decode(ids)), str(tokenizer.decode(answer, skip_special_tokens=True)), len(answer))
+        Written(str(tokenizer.decode(ids)), str(tokenizer.decode(answer, skip_special_tokens=True)), answer)
         for ids, answer in zip(rendered, answers, strict=True)
     ]
 
