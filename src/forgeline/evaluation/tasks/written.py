@@ -29,7 +29,11 @@ class Written:
 
 
 def write_answers(
-    subject: Subject, prompts: Sequence[Sequence[Message]], max_new_tokens: int, batch_tokens: int
+    subject: Subject,
+    prompts: Sequence[Sequence[Message]],
+    max_new_tokens: int,
+    batch_tokens: int,
+    tools: Sequence[str] = (),
 ) -> list[Written]:
     """Greedy answers to chats, in their order.
 
@@ -38,9 +42,13 @@ def write_answers(
         prompts: The turns before each answer.
         max_new_tokens: Most tokens of an answer.
         batch_tokens: Padded tokens of one forward pass.
+        tools: JSON text of each chat's tool definitions; none if no chat has any.
     """
     tokenizer = subject.tokenizer
-    rendered = [render_prompt(tokenizer, messages) for messages in prompts]
+    rendered = [
+        render_prompt(tokenizer, messages, defined)
+        for messages, defined in zip(prompts, tools or [""] * len(prompts), strict=True)
+    ]
     model = _for_writing(subject.model)
 
     def write(rows: list[int]) -> list[Any]:
