@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from forgeline.core.records import documents_table, write_documents
 from forgeline.core.shards import shard_paths
@@ -25,7 +25,8 @@ from forgeline.training.params.pretrain import PretrainParams
 from tests.clone import Clone
 
 # How long an example takes depends on what else the machine does, and on whether a kernel has to be compiled first.
-settings.register_profile("forgeline", deadline=None)
+# How fast a machine is, and what else it does, is no property of the code.
+settings.register_profile("forgeline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("forgeline")
 
 if TYPE_CHECKING:  # imported in the fixtures: most tests need none of them and should start at once
