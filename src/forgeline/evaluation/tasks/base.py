@@ -91,9 +91,9 @@ def questions_of(task: str, held_out: HeldOut) -> list[EvalSample]:
     return questions
 
 
-def answer_span(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], answer: str) -> Span:
-    """The chat of `prompt` and `answer`, scored on the answer and its end-of-turn token."""
-    rendered = render_conversation(tokenizer, [*prompt, {"role": "assistant", "content": answer}])
+def answer_span(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], answer: str, tools: str = "") -> Span:
+    """The chat of `prompt` (with its `tools`) and `answer`, scored on the answer and its end-of-turn token."""
+    rendered = render_conversation(tokenizer, [*prompt, {"role": "assistant", "content": answer}], tools)
     last_prompt_token = max(index for index, marked in enumerate(rendered.assistant_mask[:-1]) if not marked)
     return Span(list(rendered.input_ids), last_prompt_token + 1)
 

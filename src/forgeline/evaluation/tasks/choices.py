@@ -41,13 +41,17 @@ def choose(subject: Subject, questions: list[EvalSample], batch_tokens: int, per
     for question in questions:
         if len(question.choices) < 2 or question.reference not in question.choices:
             raise DataError(f"evaluation question {question.sample_id} lacks choices, or its reference is none of them")
-    spans = [answer_span(subject.tokenizer, sample.prompt, text) for sample in questions for text in sample.choices]
+    spans = [
+        answer_span(subject.tokenizer, sample.prompt, text, sample.tools)
+        for sample in questions
+        for text in sample.choices
+    ]
     scored = iter(span_logps(subject.model, spans, batch_tokens=batch_tokens))
     result = []
     for sample in questions:
         logps = [float(next(scored).sum(dtype=np.float64)) for _ in sample.choices]
         sizes = [len(text.encode("utf-8")) if per_byte else 1 for text in sample.choices]
-        prompt = str(subject.tokenizer.decode(render_prompt(subject.tokenizer, sample.prompt)))
+        prompt = str(subject.tokenizer.decode(render_prompt(subject.tokenizer, sample.prompt, sample.tools)))
         result.append(Choice(prompt, logps, _best(sample.choices, logps, sizes)))
     return result
 

@@ -19,7 +19,11 @@ class Written:
 
 
 def write_answers(
-    subject: Subject, prompts: Sequence[Sequence[Message]], max_new_tokens: int, batch_tokens: int
+    subject: Subject,
+    prompts: Sequence[Sequence[Message]],
+    max_new_tokens: int,
+    batch_tokens: int,
+    tools: Sequence[str] | None = None,
 ) -> list[Written]:
     """Greedy answers to chats, in their order.
 
@@ -28,9 +32,11 @@ def write_answers(
         prompts: The turns before each answer.
         max_new_tokens: Most tokens of an answer.
         batch_tokens: Padded tokens of one forward pass.
+        tools: Of each prompt, JSON text of the tool definitions or empty; None where no prompt has any.
     """
     tokenizer = subject.tokenizer
-    rendered = [render_prompt(tokenizer, messages) for messages in prompts]
+    offered = [""] * len(prompts) if tools is None else tools
+    rendered = [render_prompt(tokenizer, messages, tools) for messages, tools in zip(prompts, offered, strict=True)]
     answers = generate(
         subject.model,
         rendered,
