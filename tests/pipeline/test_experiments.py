@@ -110,7 +110,7 @@ def test_experiments_are_listed_with_their_parameters_and_metrics(experiment: tu
     read = found["data"]["params"]["params.yaml"]["data"]
     assert (read["report"]["max_samples_per_task"], read["register"]["alias"]) == (3, "other")
     metrics = found["data"]["metrics"]
-    assert metrics["metrics/report.json"]["data"]["records"]["out"] == 72
+    assert metrics["metrics/report.json"]["data"]["records"]["out"] == 90
     loss = clone.metrics("sft")["final"]["validation_loss"]
     assert metrics["metrics/sft.json"]["data"]["final"]["validation_loss"] == loss
 

@@ -17,7 +17,7 @@ from forgeline.reporting.conversations import conversation_page
 from forgeline.reporting.corpus import drop_funnel, metrics_of, source_funnels, source_mix, trained_mix
 from forgeline.reporting.corpus_charts import funnel_chart, mix_chart, source_styles
 from forgeline.reporting.cost_charts import cost_charts, score_dot
-from forgeline.reporting.graph import pipeline_graph
+from forgeline.reporting.graph import pipeline_graph, stage_edges
 from forgeline.reporting.leaderboard import Column, Row, baseline_of, best_of, columns_of
 from forgeline.reporting.lineage import code_revision
 from forgeline.reporting.nodes import card_page, node_details
@@ -103,6 +103,7 @@ def _render(
     columns = columns_of(rows)
     colours = {row["model"]: f"s{index % NUM_COLOURS + 1}" for index, row in enumerate(rows)}
     found = figures(metrics_folder, stages)
+    edges = stage_edges(stages)
     order = [stage.address.partition("@")[2] or stage.name for stage in stages]
     return _template().render(
         css=_asset("report.css"),
@@ -130,8 +131,8 @@ def _render(
         conversations=conversation_page(metrics_folder, stages, content.learned),
         has_samples=any(content.samples.values()),
         tuned_answers=_tuned_answers(metrics_folder, stages),
-        graph=Markup(pipeline_graph(stages)),
-        stages=node_details(stages, lock, found),
+        graph=Markup(pipeline_graph(stages, edges)),
+        stages=node_details(stages, edges, lock, found),
         card=card_page(content.card),
     )
 

@@ -8,7 +8,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from forgeline.core.pipeline import PipelineStage
-from forgeline.reporting.graph import stage_edges
+from forgeline.reporting.graph import Edge
 from forgeline.reporting.lineage import is_code, locked_params
 
 CARD_STAGE = "card"
@@ -16,16 +16,20 @@ _FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 
 def node_details(
-    stages: Sequence[PipelineStage], lock: Mapping[str, Mapping[str, Any]], figures: Mapping[str, Mapping[str, Any]]
+    stages: Sequence[PipelineStage],
+    edges: Sequence[Edge],
+    lock: Mapping[str, Mapping[str, Any]],
+    figures: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, dict[str, Any]]:
     """By address, what the page shows of each stage.
 
     Args:
         stages: The pipeline.
+        edges: Which stage needs which.
         lock: Stage entries of dvc.lock.
         figures: Plain figures of the stages' metrics.
     """
-    described = _described_by_card(stages)
+    described = _described_by_card(stages, edges)
     return {
         stage.address: {**_details(stage, lock.get(stage.address)), "figures": figures.get(stage.address, {}),
                         "card": stage.address in described}
@@ -54,10 +58,10 @@ def _details(stage: PipelineStage, entry: Mapping[str, Any] | None) -> dict[str,
     }
 
 
-def _described_by_card(stages: Sequence[PipelineStage]) -> set[str]:
+def _described_by_card(stages: Sequence[PipelineStage], edges: Sequence[Edge]) -> set[str]:
     """The stage that writes the data card, and all that it was made from."""
     parents: dict[str, list[str]] = {}
-    for parent, child in stage_edges(stages):
+    for parent, child in edges:
         parents.setdefault(child, []).append(parent)
     found = {stage.address for stage in stages if stage.name == CARD_STAGE}
     queue = list(found)

@@ -142,7 +142,8 @@ def scatter_chart(
         body += f"<title>{escape(said)}</title></circle>"
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in places]
     whiskers = [(x, y_axis(dot.high), x, y_axis(dot.low)) for dot, (x, _) in zip(dots, places, strict=True)]
-    body += "".join(_label(dot.name, x, y, taken, whiskers) for dot, (x, y) in zip(dots, places, strict=True))
+    named = sorted(zip(dots, places, strict=True), key=lambda pair: pair[0] not in front)  # the front's names first
+    body += "".join(_label(dot.name, x, y, taken, whiskers) for dot, (x, y) in named)
     said = ", ".join(f"{dot.name}: {dot.x:.4g}, {dot.value:.3f}" for dot in dots)
     on_front = ", ".join(dot.name for dot in front)
     return drawing(title, f"{y_label} against {x_label}. {said}. Pareto front: {on_front}.", body, "chart")

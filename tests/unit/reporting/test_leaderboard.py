@@ -7,7 +7,7 @@ from forgeline.core.pipeline import PipelineStage, read_pipeline
 from forgeline.core.storage import read_jsonl, write_json
 from forgeline.reporting.comparison import compare
 from forgeline.reporting.leaderboard import as_csv, baseline_of, best_of, collect_rows, columns_of, model_parents
-from forgeline.reporting.terminal import leaderboard_table
+from forgeline.reporting.terminal import LeaderboardTable
 
 METRICS = Path("metrics")
 
@@ -52,7 +52,7 @@ def test_parents_are_the_nearest_evaluated_ancestors() -> None:
 
 def test_the_terminal_shows_values_intervals_and_baselines(repository: Path) -> None:
     console = Console(width=80, record=True, file=StringIO())
-    console.print(leaderboard_table(collect_rows(METRICS, ["base", "sft"], {}, [])))
+    console.print(LeaderboardTable(collect_rows(METRICS, ["base", "sft"], {}, []), []))
     text = console.export_text()
     assert ".750" in text
     assert ".65….85" in text
