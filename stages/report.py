@@ -5,14 +5,14 @@ from pathlib import Path
 from forgeline.core.params import load
 from forgeline.core.pipeline import read_pipeline
 from forgeline.core.run import Counts, StageRun, command_line
-from forgeline.core.storage import read_json, read_jsonl, write_csv, write_json
+from forgeline.core.storage import read_json, write_csv, write_json
 from forgeline.reporting.comparison import compare
 from forgeline.reporting.html import Content, render_report
 from forgeline.reporting.leaderboard import as_csv, collect_rows, model_parents, not_evaluated
 from forgeline.reporting.lineage import locked_stages_now
 from forgeline.reporting.overlay import overlay
 from forgeline.reporting.params import ReportParams
-from forgeline.reporting.samples import Limits
+from forgeline.reporting.samples import Limits, read_evidence
 
 
 def main(
@@ -30,7 +30,7 @@ def main(
     with StageRun("report", {"report": params}, metrics) as run:
         stages, lock = read_pipeline(), locked_stages_now()
         order = [stage.address.partition("@")[2] for stage in stages if stage.name == "evaluate"]
-        evidence = {m: read_jsonl(samples / m / "samples.jsonl") for m in order if (samples / m).is_dir()}
+        evidence = read_evidence(samples, metrics_folder, order)
         parents = model_parents(stages, evidence)
         rows = collect_rows(metrics_folder, order, parents, compare(evidence, parents))
         missing = not_evaluated(metrics_folder, order, lock)

@@ -10,9 +10,10 @@ import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from forgeline.core.storage import sha256_text
+from forgeline.core.storage import read_jsonl, sha256_text
 from forgeline.reporting.comparison import Samples
 
 _GZIP = 31  # window bits that make zlib write a gzip header; its time stamp is 0
@@ -73,6 +74,16 @@ class _Texts:
         end = self._limit // 3  # of an answer the end says most: there stands the result
         left_out = len(text) - self._limit
         return f"{text[: self._limit - end]} […{left_out:,} characters left out…] {text[len(text) - end :]}"
+
+
+def read_evidence(folder: Path, metrics_folder: Path, models: Sequence[str]) -> dict[str, Samples]:
+    """Rows of `<folder>/<model>/samples.jsonl` of the models whose evaluation has ended well."""
+    files = {model: folder / model / "samples.jsonl" for model in models}
+    return {
+        model: read_jsonl(file)
+        for model, file in files.items()
+        if file.is_file() and (metrics_folder / "evaluate" / f"{model}.json").is_file()
+    }
 
 
 def pack_samples(samples: Mapping[str, Samples], limits: Limits, max_bytes: int) -> PackedSamples:
