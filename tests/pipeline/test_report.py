@@ -79,7 +79,8 @@ def test_it_shows_curves_the_funnel_and_the_lineage(smoke: Clone, page: Page) ->
 def test_it_holds_every_answer_of_every_model(smoke: Clone, html: str) -> None:
     match = re.search(r'id="samples-data">([^<]*)<', html)
     assert match
-    lines = [json.loads(line) for line in gzip.decompress(base64.b64decode(match[1])).decode().splitlines()]
+    text = gzip.decompress(base64.b64decode(match[1])).decode()
+    lines = [json.loads(line) for line in text.split("\n") if line]
     for index, model in enumerate(EVALUATED):
         rows = {
             (row["task"], row["sample_id"][:8]): row for row in samples(smoke, model) if row["task"] != "perplexity"

@@ -8,7 +8,7 @@ from forgeline.core.pipeline import PipelineStage
 
 _NODE_HEIGHT, _GAP_X, _GAP_Y = 26, 14, 34
 _LETTER_WIDTH, _PADDING = 6.9, 18  # of a label at the font size of report.css
-_BEND_WIDTH = 14  # room for an arrow that passes through a layer
+_BEND_WIDTH = 2  # room for an arrow that passes through a layer
 _WIDEST_ROW = 1100.0  # pixels of stages; what is too many for one layer goes into the next
 _SMALLEST_SCALE = 0.75  # of the drawing; on a narrower page it scrolls
 _SWEEPS = 8

@@ -198,7 +198,7 @@ def _label(name: str, x: float, y: float, taken: list[Box], whiskers: Sequence[B
     taken.append(box)
     y_text = box[3] - 2
     leader = ""
-    if abs(y_text - y) > 20:  # far from its point: a thin line says whose name it is
+    if abs(y_text - y) > 16:  # far from its point: a thin line says whose name it is
         leader = f'<line class="leader" x1="{x:.1f}" y1="{y:.1f}" x2="{at:.1f}" y2="{y_text - 4:.1f}"/>'
     text = f'<text class="name halo" x="{at:.1f}" y="{y_text:.1f}" text-anchor="{anchor}">{escape(name)}</text>'
     return leader + text

@@ -63,8 +63,8 @@ def packed(text: str) -> list[list[Any]]:
     """The questions in the page, as the browser unpacks them."""
     match = re.search(r'<script type="text/plain" id="samples-data">([^<]*)</script>', text)
     assert match
-    lines = gzip.decompress(base64.b64decode(match[1])).decode().splitlines()
-    return [json.loads(line) for line in lines]
+    lines = gzip.decompress(base64.b64decode(match[1])).decode().split("\n")
+    return [json.loads(line) for line in lines if line]
 
 
 def test_the_page_needs_nothing_from_elsewhere(repository: Path) -> None:

@@ -31,20 +31,31 @@ function show(name) {
     const { from, to } = edge.dataset;
     edge.classList.toggle("related", (before.has(from) && before.has(to)) || (after.has(from) && after.has(to)));
   }
+  byId("stage-choice").value = name;
   byId("stage").replaceChildren(
     element("h3", name),
     ...(stage.locked ? [] : [element("p", "Not in dvc.lock yet.")]),
     element("pre", stage.command),
+    ...folded("data card", stage.card ? [element("div", "", byId("card").content.cloneNode(true))] : []),
     ...settings("parameters", stage.params),
     ...settings("figures", stage.figures),
     ...artefacts("inputs", stage.deps),
     ...artefacts("outputs", stage.outs),
     ...folded(`code (${stage.code.length})`, artefacts("", stage.code)),
-    ...folded("data card", stage.card ? [element("div", "", byId("card").content.cloneNode(true))] : []),
   );
 }
 for (const node of document.querySelectorAll(".node")) {
   node.addEventListener("click", () => show(node.dataset.stage));
   node.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); show(node.dataset.stage); } });
 }
+// A graph wider than its box begins in view where the data comes in.
+const box = document.querySelector(".lineage .scroll");
+const firstNode = document.querySelector(".node");
+if (firstNode) box.scrollLeft = firstNode.getBoundingClientRect().left - box.getBoundingClientRect().left - box.clientWidth / 2;
+byId("stage-choice").addEventListener("change", (event) => {
+  if (!event.target.value) return;
+  show(event.target.value);
+  const node = document.querySelector(`.node[data-stage="${CSS.escape(event.target.value)}"]`);
+  node.scrollIntoView({ block: "nearest", inline: "center" });
+});
 if (location.hash.startsWith("#stage=")) show(decodeURIComponent(location.hash.slice(7)));
