@@ -251,10 +251,9 @@ def leaderboard() -> None:
     """Print the scores of all evaluated models."""
     from rich.console import Console
 
-    from forgeline.core.storage import read_json
-    from forgeline.reporting.terminal import leaderboard_table
+    from forgeline.reporting.terminal import leaderboard_here
 
-    Console().print(leaderboard_table(read_json(LEADERBOARD)["rows"]))
+    Console().print(leaderboard_here(LEADERBOARD))
 
 
 @app.command()
