@@ -10,6 +10,7 @@ from forgeline.evaluation.evaluate import evaluate
 from forgeline.evaluation.params import BUILT_IN_TASKS, ScoringParams
 from forgeline.evaluation.task_files.load import load_tasks
 from forgeline.evaluation.tasks.base import HeldOut, NgramBaseline, Subject
+from forgeline.evaluation.work import Journal, write_timings
 from forgeline.model.compute import set_up
 from forgeline.model.loading import load_model
 from forgeline.model.params import ComputeParams
@@ -24,6 +25,7 @@ def main(
     tasks: Path,
     baseline: Path,
     samples: Path,
+    timings: Path,
     metrics: Path,
 ) -> None:
     scoring = load("evaluate.scoring", ScoringParams)
@@ -39,8 +41,11 @@ def main(
         )
         from_files = load_tasks(tasks, [name for name in scoring.tasks if name not in BUILT_IN_TASKS])
         device = set_up(compute, scoring.seed)
-        evaluation = evaluate(Subject(load_model(model, device), load_tokenizer(model)), held_out, scoring, from_files)
+        journal = Journal(run.scratch())
+        subject = Subject(load_model(model, device), load_tokenizer(model))
+        evaluation = evaluate(subject, held_out, scoring, from_files, journal)
         write_jsonl(run.output(samples), evaluation.samples)
+        write_timings(run.output(timings), journal, evaluation.samples)
         run.summarize(evaluation.counts, model=model.name, tasks=evaluation.tasks, methods=evaluation.methods)
 
 

@@ -95,6 +95,7 @@ def grpo_params(num_steps: int, num_questions: int) -> MethodParams:
         minibatch_size=32,
         max_new_tokens=112,
         learning_rate=1e-4,
+        warmup_steps=min(2, num_steps),
         eval_prompts=num_questions,
         checkpoint_every_steps=_EVERY_STEPS,
     )

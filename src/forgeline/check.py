@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from forgeline.core.errors import ParamsError
 from forgeline.core.params import PARAMS_FILE, plain, read_yaml, validate
 from forgeline.evaluation.benchmark_params import BenchmarkParams
+from forgeline.evaluation.contamination import ContaminationParams
 from forgeline.evaluation.ngram import BaselineParams
 from forgeline.evaluation.params import BUILT_IN_TASKS, EvaluateParams
 from forgeline.evaluation.task_files.definition import unreadable_definitions
@@ -52,6 +53,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
     "model": ModelParams,
     "pack": PackParams,
     "holdout": HoldoutParams,
+    "contamination": ContaminationParams,
     "baseline": BaselineParams,
     "pretrain": PretrainParams,
     "sft": SftParams,

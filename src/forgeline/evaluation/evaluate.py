@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from forgeline.core.progress import progress
@@ -15,6 +15,7 @@ from forgeline.evaluation.tasks.is_a import IsA
 from forgeline.evaluation.tasks.organ_system import OrganSystem
 from forgeline.evaluation.tasks.perplexity import Perplexity
 from forgeline.evaluation.tasks.preference import Preference
+from forgeline.evaluation.work import Journal
 
 _ALL: list[Task] = [Perplexity(), OrganSystem(), IsA(), DefinitionChoice(), Preference()]
 TASKS: dict[str, Task] = {task.name: task for task in _ALL}
@@ -38,7 +39,11 @@ class Evaluation:
 
 
 def evaluate(
-    subject: Subject, held_out: HeldOut, scoring: ScoringParams, from_files: Mapping[str, TaskFromFile]
+    subject: Subject,
+    held_out: HeldOut,
+    scoring: ScoringParams,
+    from_files: Mapping[str, TaskFromFile],
+    journal: Journal,
 ) -> Evaluation:
     """Runs every task of `scoring.tasks`.
 
@@ -47,6 +52,7 @@ def evaluate(
         held_out: What the built-in tasks ask.
         scoring: Which tasks, and how.
         from_files: The tasks among them that are not built in.
+        journal: Holds what a killed run has finished, and the times of this one.
 
     Raises:
         DataError: A task has no samples, or the model's logits are not numbers.
@@ -57,7 +63,7 @@ def evaluate(
     available = _available(held_out, from_files)
     with progress("evaluate", sum(available[name] for name in scoring.tasks), "samples") as bar:
         for name in scoring.tasks:
-            result = tasks[name].run(subject, held_out, scoring)
+            result = tasks[name].run(replace(subject, work=journal.of(name)), held_out, scoring)
             scores[name] = {key: score.as_json() for key, score in result.scores.items()}
             samples += result.samples
             bar(len(result.samples), name)

@@ -57,6 +57,7 @@ TYPICAL = {
     "tokenizer": Typical(2.5, 2.5e6, memory_bytes=380e6, copies_of_text=10),
     "pack": Typical(3.5, 3e6, memory_bytes=400e6),
     "holdout": Typical(1.5, memory_bytes=250e6),
+    "contamination": Typical(2.5, memory_bytes=400e6),
     "baseline": Typical(3.5, 10e6, memory_bytes=380e6, copies_of_text=6),
     "pretrain": Typical(7, memory_bytes=420e6, copies_of_logits=4, bytes_per_weight=16),
     "sft": Typical(8, memory_bytes=900e6, copies_of_logits=8, bytes_per_weight=16),

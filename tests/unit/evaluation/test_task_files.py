@@ -72,7 +72,7 @@ def scores_of(task: Any, monkeypatch: pytest.MonkeyPatch, outputs: list[str]) ->
 
     def canned(_subject: Subject, prompts: Any, max_new_tokens: int, batch_tokens: int) -> list[Written]:
         assert (max_new_tokens, batch_tokens, len(prompts)) == (8, 64, len(outputs))
-        return [Written("prompt", output, 1) for output in outputs]
+        return [Written("prompt", output, [1]) for output in outputs]
 
     for module in ("extraction", "result"):
         monkeypatch.setattr(f"forgeline.evaluation.task_files.{module}.write_answers", canned)

@@ -15,8 +15,9 @@ from forgeline.core.storage import sha256_text
 from forgeline.evaluation.evaluate import TASKS, evaluate
 from forgeline.evaluation.likelihood import Span, span_logps
 from forgeline.evaluation.params import EvaluateParams, ScoringParams
-from forgeline.evaluation.tasks.base import HeldOut, NgramBaseline, Subject, answer_span
+from forgeline.evaluation.tasks.base import HeldOut, NgramBaseline, Subject, answer_branches
 from forgeline.evaluation.tasks.choices import choose
+from forgeline.evaluation.work import Journal
 from forgeline.tokenization.byte_bpe import train_byte_bpe
 from forgeline.tokenization.chat import render_conversation, render_prompt
 
@@ -77,7 +78,7 @@ def scoring(**changes):
 
 
 def test_every_sample_is_scored_or_accounted_for(subject):
-    result = evaluate(subject, held_out(), scoring(), {})
+    result = evaluate(subject, held_out(), scoring(), {}, Journal(None))
     assert result.counts.as_json() == {
         "in": 3 + 6 + 1,
         "out": 2 + 2 + 2 + 1 + 1,
@@ -93,7 +94,7 @@ def test_every_sample_is_scored_or_accounted_for(subject):
     for row in result.samples:
         assert row["prompt_sha256"] == sha256_text(row["prompt"])
         json.dumps(row, allow_nan=False)
-    assert result == evaluate(subject, held_out(), scoring(), {})
+    assert result == evaluate(subject, held_out(), scoring(), {}, Journal(None))
 
 
 def test_bits_per_byte_is_the_code_length_of_the_documents(subject, tokenizer):
@@ -135,14 +136,13 @@ def test_organ_system_judges_the_box_and_keeps_the_unparsable(subject, tokenizer
 
 def test_answers_are_scored_after_the_prompt_with_their_end(subject, tokenizer):
     prompt, answer = user("Is a cleft an opening?"), "Yes."
-    span = answer_span(tokenizer, prompt, answer)
-    assert span.input_ids[: span.start] == render_prompt(tokenizer, prompt)
-    assert span.input_ids[span.start :] == [
-        *tokenizer.encode(answer, add_special_tokens=False),
-        tokenizer.eos_token_id,
+    branches = answer_branches(tokenizer, prompt, [answer, "No."])
+    assert branches.prompt == render_prompt(tokenizer, prompt)
+    assert branches.answers == [
+        [*tokenizer.encode(text, add_special_tokens=False), tokenizer.eos_token_id] for text in (answer, "No.")
     ]
     earlier = [*prompt, {"role": "assistant", "content": "No."}, *user("Sure?")]
-    assert answer_span(tokenizer, earlier, answer).start == len(render_prompt(tokenizer, earlier))
+    assert answer_branches(tokenizer, earlier, [answer]).prompt == render_prompt(tokenizer, earlier)
 
 
 def test_choices_are_ranked_by_likelihood(subject, tokenizer):
@@ -160,8 +160,11 @@ def test_choices_are_ranked_by_likelihood(subject, tokenizer):
     assert chosen.prompt.endswith("<|im_start|>assistant\n")
 
 
-def test_a_tie_is_no_answer(subject):
-    question = EvalSample.make("is_a", "k", user("?"), "Yes.", ["Yes.", "Yes."])
+def test_a_tie_is_no_answer(subject, monkeypatch):
+    monkeypatch.setattr(
+        "forgeline.evaluation.tasks.choices.branch_logps", lambda _model, rows: [[-1.0, -1.0]] * len(rows)
+    )
+    question = EvalSample.make("is_a", "k", user("?"), "Yes.", ["Yes.", "No."])
     result = TASKS["is_a"].run(subject, held_out(questions=[question]), scoring())
     assert result.samples[0]["parsed"] is None
     assert result.scores["accuracy"].value == 0.0
@@ -170,7 +173,8 @@ def test_a_tie_is_no_answer(subject):
 def test_preference_margin_is_the_difference_of_log_likelihoods(subject, tokenizer):
     pair = held_out().pairs[0]
     result = TASKS["preference"].run(subject, held_out(), scoring())
-    spans: list[Span] = [answer_span(tokenizer, pair.prompt, text) for text in (pair.chosen, pair.rejected)]
+    read = answer_branches(tokenizer, pair.prompt, (pair.chosen, pair.rejected))
+    spans = [Span(read.prompt + answer, len(read.prompt)) for answer in read.answers]
     chosen, rejected = (float(values.sum()) for values in span_logps(subject.model, spans, batch_tokens=1))
     assert result.scores["margin"].value == pytest.approx(chosen - rejected, abs=1e-3)
     assert result.samples[0]["correct"] == (chosen > rejected)
@@ -188,7 +192,7 @@ def test_preference_margin_is_the_difference_of_log_likelihoods(subject, tokeniz
 )
 def test_nothing_to_score_is_an_error(subject, task, changes, message):
     with pytest.raises(DataError, match=message):
-        evaluate(subject, held_out(**changes), scoring(tasks=[task]), {})
+        evaluate(subject, held_out(**changes), scoring(tasks=[task]), {}, Journal(None))
 
 
 @pytest.mark.parametrize(

@@ -95,11 +95,45 @@ class ResultTaskFile(_TaskFile):
         return pattern
 
 
-class TaskFile(RootModel[Annotated[ChoiceTaskFile | ExtractionTaskFile | ResultTaskFile, Field(discriminator="kind")]]):
+class GenerationTaskFile(_TaskFile):
+    """Fixed prompts and what the model writes after them, to be read; nothing is right or wrong.
+
+    Attributes:
+        max_repeated_share: An answer is flagged as repetitive where a larger share of its runs of four tokens repeats
+            one before.
+        max_new_tokens: Most tokens of an answer.
+    """
+
+    kind: Literal["generation"]
+    max_repeated_share: Annotated[float, Field(ge=0, lt=1)]
+    max_new_tokens: PositiveInt
+
+
+class HarnessTaskFile(Section):
+    """A task of lm-eval's harness.
+
+    Attributes:
+        task: Its name there: of a task or a group.
+        definitions: Folder beside this file with YAML files of lm-eval's own format; null takes those that it brings.
+        num_fewshot: Solved examples before each question; null leaves it to the task.
+        max_samples: The first so many of each task; null takes all.
+    """
+
+    kind: Literal["harness"]
+    task: Annotated[str, Field(min_length=1)]
+    definitions: str | None
+    num_fewshot: Annotated[int, Field(ge=0)] | None
+    max_samples: PositiveInt | None
+
+
+LocalTaskFile = ChoiceTaskFile | ExtractionTaskFile | ResultTaskFile | GenerationTaskFile
+
+
+class TaskFile(RootModel[Annotated[LocalTaskFile | HarnessTaskFile, Field(discriminator="kind")]]):
     """A definition: a choice by `kind`."""
 
 
-def read_definition(folder: Path, name: str) -> ChoiceTaskFile | ExtractionTaskFile | ResultTaskFile:
+def read_definition(folder: Path, name: str) -> LocalTaskFile | HarnessTaskFile:
     """The definition of a task.
 
     Args:
@@ -122,10 +156,14 @@ def unreadable_definitions(folder: Path, names: Iterable[str]) -> list[str]:
     problems: list[str] = []
     for name in names:
         try:
-            data = folder / read_definition(folder, name).data
+            definition = read_definition(folder, name)
         except ParamsError as error:
             problems += str(error).splitlines()
+            continue
+        if isinstance(definition, HarnessTaskFile):
+            wanted, knob = folder / (definition.definitions or "."), "definitions"
         else:
-            if not data.is_file():
-                problems.append(f"{folder / name}.yaml: {data} does not exist: put it there or correct `data`")
+            wanted, knob = folder / definition.data, "data"
+        if not wanted.exists():
+            problems.append(f"{folder / name}.yaml: {wanted} does not exist: put it there or correct `{knob}`")
     return problems

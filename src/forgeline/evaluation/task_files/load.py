@@ -5,12 +5,25 @@ from pathlib import Path
 
 from forgeline.core.errors import DataError
 from forgeline.evaluation.task_files.choice import ChoiceFromFile
-from forgeline.evaluation.task_files.definition import ChoiceTaskFile, ExtractionTaskFile, read_definition
+from forgeline.evaluation.task_files.definition import (
+    ChoiceTaskFile,
+    ExtractionTaskFile,
+    GenerationTaskFile,
+    HarnessTaskFile,
+    read_definition,
+)
 from forgeline.evaluation.task_files.extraction import ExtractionFromFile
-from forgeline.evaluation.task_files.questions import choice_samples, extraction_questions, result_questions
+from forgeline.evaluation.task_files.generation import GenerationFromFile
+from forgeline.evaluation.task_files.harness import HarnessFromFile, load_harness
+from forgeline.evaluation.task_files.questions import (
+    choice_samples,
+    extraction_questions,
+    prompts_only,
+    result_questions,
+)
 from forgeline.evaluation.task_files.result import ResultFromFile
 
-TaskFromFile = ChoiceFromFile | ExtractionFromFile | ResultFromFile
+TaskFromFile = ChoiceFromFile | ExtractionFromFile | ResultFromFile | GenerationFromFile | HarnessFromFile
 
 
 def load_tasks(folder: Path, names: Iterable[str]) -> dict[str, TaskFromFile]:
@@ -30,10 +43,14 @@ def load_tasks(folder: Path, names: Iterable[str]) -> dict[str, TaskFromFile]:
 def _load(folder: Path, name: str) -> TaskFromFile:
     file = read_definition(folder, name)
     task: TaskFromFile
+    if isinstance(file, HarnessTaskFile):
+        return load_harness(name, folder, file)
     if isinstance(file, ChoiceTaskFile):
         task = ChoiceFromFile(name, choice_samples(name, folder, file), file.compare == "per_byte")
     elif isinstance(file, ExtractionTaskFile):
         task = ExtractionFromFile(name, extraction_questions(folder, file), file.no_answer, file.max_new_tokens)
+    elif isinstance(file, GenerationTaskFile):
+        task = GenerationFromFile(name, prompts_only(folder, file), file.max_repeated_share, file.max_new_tokens)
     else:
         task = ResultFromFile(name, result_questions(folder, file), file.tolerance, file.max_new_tokens)
     if not len(task):

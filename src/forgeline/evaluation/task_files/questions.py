@@ -8,7 +8,13 @@ from typing import Any
 
 from forgeline.core.errors import DataError
 from forgeline.core.records import EvalSample, Message
-from forgeline.evaluation.task_files.definition import ChoiceTaskFile, ExtractionTaskFile, ResultTaskFile
+from forgeline.evaluation.task_files.definition import (
+    ChoiceTaskFile,
+    ExtractionTaskFile,
+    GenerationTaskFile,
+    LocalTaskFile,
+    ResultTaskFile,
+)
 from forgeline.sources.files import jsonl_objects
 from forgeline.sources.formats.records import Where
 from forgeline.sources.template import parse
@@ -61,9 +67,12 @@ def result_questions(folder: Path, file: ResultTaskFile) -> list[Asked]:
     return asked
 
 
-def _rows(
-    folder: Path, file: ChoiceTaskFile | ExtractionTaskFile | ResultTaskFile
-) -> Iterator[tuple[dict[str, Any], Where, list[Message], str]]:
+def prompts_only(folder: Path, file: GenerationTaskFile) -> list[Asked]:
+    """The prompts of a task without right answers; `DataError` as `_rows`."""
+    return [Asked(sample_id, prompt, ()) for _, _, prompt, sample_id in _rows(folder, file)]
+
+
+def _rows(folder: Path, file: LocalTaskFile) -> Iterator[tuple[dict[str, Any], Where, list[Message], str]]:
     """Rows, their places, prompts and identities: the field `id` if there is one, else a hash of the prompt.
 
     Raises:

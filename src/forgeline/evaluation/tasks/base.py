@@ -1,7 +1,7 @@
 """What a task is: it takes a model and held-out samples, and gives scores and one row of evidence per sample."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -9,18 +9,26 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from forgeline.core.errors import DataError
 from forgeline.core.records import EvalSample, Message, PreferencePair
 from forgeline.core.storage import sha256_text
-from forgeline.evaluation.likelihood import Span
+from forgeline.evaluation.branches import Branches
 from forgeline.evaluation.params import ScoringParams
 from forgeline.evaluation.scores import Score
+from forgeline.evaluation.work import Journal, Work
 from forgeline.tokenization.chat import render_conversation
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The model under test and its own tokenizer."""
+    """The model under test and its own tokenizer.
+
+    Attributes:
+        model: The model.
+        tokenizer: The one it was trained with.
+        work: Computes the batches of the task that is being run.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    work: Work = field(default_factory=lambda: Journal(None).of(""))
 
 
 @dataclass(frozen=True)
@@ -91,11 +99,18 @@ def questions_of(task: str, held_out: HeldOut) -> list[EvalSample]:
     return questions
 
 
-def answer_span(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], answer: str, tools: str = "") -> Span:
-    """The chat of `prompt` (with its `tools`) and `answer`, scored on the answer and its end-of-turn token."""
-    rendered = render_conversation(tokenizer, [*prompt, {"role": "assistant", "content": answer}], tools)
-    last_prompt_token = max(index for index, marked in enumerate(rendered.assistant_mask[:-1]) if not marked)
-    return Span(list(rendered.input_ids), last_prompt_token + 1)
+def answer_branches(
+    tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], answers: Sequence[str], tools: str = ""
+) -> Branches:
+    """The chat of `prompt` (with its `tools`) and each of `answers`, scored on the answer and its end-of-turn token."""
+    prompts, spoken = [], []
+    for answer in answers:
+        chat = render_conversation(tokenizer, [*prompt, {"role": "assistant", "content": answer}], tools)
+        start = 1 + max(index for index, marked in enumerate(chat.assistant_mask[:-1]) if not marked)
+        prompts.append(chat.input_ids[:start])
+        spoken.append(chat.input_ids[start:])
+    assert all(ids == prompts[0] for ids in prompts)  # what the renderer promises
+    return Branches(prompts[0], spoken)
 
 
 def sample_row(

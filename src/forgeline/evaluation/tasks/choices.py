@@ -2,13 +2,10 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from forgeline.core.errors import DataError
 from forgeline.core.records import EvalSample
-from forgeline.evaluation.likelihood import span_logps
-from forgeline.evaluation.tasks.base import Subject, answer_span
-from forgeline.tokenization.chat import render_prompt
+from forgeline.evaluation.branches import branch_logps
+from forgeline.evaluation.tasks.base import Subject, answer_branches
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,7 @@ class Choice:
 
 
 def choose(subject: Subject, questions: list[EvalSample], batch_tokens: int, per_byte: bool) -> list[Choice]:
-    """Scores every choice of every question as the assistant's turn.
+    """Scores every choice of every question as the assistant's turn; a question is read once for all its choices.
 
     Args:
         subject: Model and tokenizer.
@@ -41,17 +38,16 @@ def choose(subject: Subject, questions: list[EvalSample], batch_tokens: int, per
     for question in questions:
         if len(question.choices) < 2 or question.reference not in question.choices:
             raise DataError(f"evaluation question {question.sample_id} lacks choices, or its reference is none of them")
-    spans = [
-        answer_span(subject.tokenizer, sample.prompt, text, sample.tools)
-        for sample in questions
-        for text in sample.choices
-    ]
-    scored = iter(span_logps(subject.model, spans, batch_tokens=batch_tokens))
+    rows = [answer_branches(subject.tokenizer, sample.prompt, sample.choices, sample.tools) for sample in questions]
+    scored = subject.work.by_length(
+        [row.num_tokens for row in rows],
+        batch_tokens,
+        lambda chosen: branch_logps(subject.model, [rows[index] for index in chosen]),
+    )
     result = []
-    for sample in questions:
-        logps = [float(next(scored).sum(dtype=np.float64)) for _ in sample.choices]
+    for sample, row, logps in zip(questions, rows, scored, strict=True):
         sizes = [len(text.encode("utf-8")) if per_byte else 1 for text in sample.choices]
-        prompt = str(subject.tokenizer.decode(render_prompt(subject.tokenizer, sample.prompt, sample.tools)))
+        prompt = str(subject.tokenizer.decode(row.prompt))
         result.append(Choice(prompt, logps, _best(sample.choices, logps, sizes)))
     return result
 

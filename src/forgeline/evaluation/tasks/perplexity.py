@@ -25,10 +25,18 @@ class Perplexity:
         # As packed for training: text that spells a special token is text.
         encoded = subject.tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         spans = [document_spans([*ids, boundary], boundary, scoring.window_tokens) for ids in encoded]
-        scored = iter(
-            span_logps(subject.model, [span for group in spans for span in group], batch_tokens=scoring.batch_tokens)
-        )
-        nll = np.array([-sum(float(next(scored).sum(dtype=np.float64)) for _ in group) for group in spans])
+        windows = [span for group in spans for span in group]
+        owners = [number for number, group in enumerate(spans) for _ in group]
+
+        def score(rows: list[int]) -> list[float]:
+            chosen = [windows[row] for row in rows]
+            scored = span_logps(subject.model, chosen, batch_tokens=scoring.batch_tokens)
+            return [float(logps.sum(dtype=np.float64)) for logps in scored]
+
+        lengths = [len(span.input_ids) for span in windows]
+        logps = subject.work.by_length(lengths, scoring.batch_tokens, score, samples=owners)
+        nll = np.zeros(len(texts))
+        np.subtract.at(nll, owners, logps)
         num_bytes = np.array([len(text.encode("utf-8")) for text in texts], dtype=np.float64)
         num_tokens = np.array([len(ids) + 1 for ids in encoded], dtype=np.float64)
         rows = [

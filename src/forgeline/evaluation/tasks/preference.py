@@ -3,11 +3,10 @@
 import numpy as np
 
 from forgeline.core.errors import DataError
-from forgeline.evaluation.likelihood import span_logps
+from forgeline.evaluation.branches import branch_logps
 from forgeline.evaluation.params import ScoringParams
 from forgeline.evaluation.scores import Score, proportion, ratio
-from forgeline.evaluation.tasks.base import HeldOut, Subject, TaskResult, answer_span, sample_row
-from forgeline.tokenization.chat import render_prompt
+from forgeline.evaluation.tasks.base import HeldOut, Subject, TaskResult, answer_branches, sample_row
 
 
 class Preference:
@@ -21,25 +20,23 @@ class Preference:
         pairs = held_out.pairs
         if not pairs:
             raise DataError("no preference pairs to score: take 'preference' out of evaluate.scoring.tasks or add some")
-        spans = [
-            answer_span(subject.tokenizer, pair.prompt, text) for pair in pairs for text in (pair.chosen, pair.rejected)
-        ]
-        logps = [
-            float(values.sum(dtype=np.float64))
-            for values in span_logps(subject.model, spans, batch_tokens=scoring.batch_tokens)
-        ]
+        branches = [answer_branches(subject.tokenizer, pair.prompt, (pair.chosen, pair.rejected)) for pair in pairs]
+        logps = subject.work.by_length(
+            [row.num_tokens for row in branches],
+            scoring.batch_tokens,
+            lambda numbers: branch_logps(subject.model, [branches[number] for number in numbers]),
+        )
         rows = []
-        for index, pair in enumerate(pairs):
-            chosen, rejected = logps[2 * index], logps[2 * index + 1]
+        for pair, read, (chosen, rejected) in zip(pairs, branches, logps, strict=True):
             preferred = pair.chosen if chosen > rejected else pair.rejected if rejected > chosen else None
-            prompt = str(subject.tokenizer.decode(render_prompt(subject.tokenizer, pair.prompt)))
+            prompt = str(subject.tokenizer.decode(read.prompt))
             details = {"chosen_logp": chosen, "rejected_logp": rejected, "rejected": pair.rejected}
             rows.append(
                 sample_row(
                     self.name, pair.pair_id, prompt, preferred or "", preferred, pair.chosen, chosen > rejected, details
                 )
             )
-        differences = np.array(logps[0::2]) - np.array(logps[1::2])
+        differences = np.array([chosen - rejected for chosen, rejected in logps])
         margin = ratio(differences, np.ones_like(differences), float, scoring.num_bootstrap, scoring.seed)
         scores = {
             "accuracy": proportion([bool(row["correct"]) for row in rows], 0.5, "chance"),
