@@ -9,7 +9,7 @@ from tests.unit.training.toys import chat
 
 from forgeline.core.records import Conversation
 from forgeline.evaluation.tasks import written
-from forgeline.evaluation.tasks.base import Subject, answer_span
+from forgeline.evaluation.tasks.base import Subject, answer_branches
 from forgeline.quantization import gate
 from forgeline.tokenization.chat import render_conversation
 from forgeline.tokenization.template import find_template
@@ -40,6 +40,7 @@ def test_written_answers(tokenizer, learned, monkeypatch) -> None:
         return [SimpleNamespace(output_ids=[]) for _ in prompts]
 
     monkeypatch.setattr(written, "generate", generate)
+    monkeypatch.setattr(written, "_for_writing", lambda model: model)
     written.write_answers(Subject(None, tokenizer), [TURNS[:1]] * 2, 4, 64, [TOOLS, ""])
     assert fed[0] == learned[: len(fed[0])]
     assert "look_up" in tokenizer.decode(fed[0])
@@ -47,7 +48,8 @@ def test_written_answers(tokenizer, learned, monkeypatch) -> None:
 
 
 def test_scored_answers(tokenizer, learned) -> None:
-    assert answer_span(tokenizer, TURNS[:1], TURNS[1]["content"], TOOLS).input_ids == learned
+    branches = answer_branches(tokenizer, TURNS[:1], [TURNS[1]["content"]], TOOLS)
+    assert [*branches.prompt, *branches.answers[0]] == learned
 
 
 def test_rollouts(tokenizer, learned) -> None:
