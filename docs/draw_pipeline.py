@@ -47,6 +47,7 @@ LEFT_BOXES = [
 ]
 RIGHT_BOXES = [
     ("proof", "card", ["data card: sources, counts, hashes"], 2, 2),
+    ("proof", "contamination", ["test texts in training text"], 3, 3),
     ("proof", "holdout", ["baseline: n-gram to beat"], 4, 4),
     (
         "proof",
@@ -97,6 +98,7 @@ def arrows() -> list[str]:
     found += [arrow((spine_end, middle(row)), (right - 2, middle(row))) for row in (2, 4, 5, 6, 8, 9)]
     found += [arrow((spine_end, middle(9) - 13), (right - 20, middle(9) - 13), (right - 20, middle(8) + 13), (right - 2, middle(8) + 13))]
     found += [arrow((spine_end, middle(8) + 13), (right - 40, middle(8) + 13), (right - 40, middle(9) + 13), (right - 2, middle(9) + 13))]
+    found += [arrow((spine_end, middle(2) + 13), (right - 20, middle(2) + 13), (right - 20, middle(3)), (right - 2, middle(3)))]
     across = RIGHT[0] + RIGHT[1] / 2
     found += [arrow((across, middle(4) + HEIGHT / 2), (across, middle(5) - HEIGHT / 2 - 2))]
     found += [arrow((across, middle(9) + HEIGHT / 2), (across, middle(10) - HEIGHT / 2 - 2))]

@@ -15,9 +15,10 @@ from forgeline.evaluation.tasks.is_a import IsA
 from forgeline.evaluation.tasks.organ_system import OrganSystem
 from forgeline.evaluation.tasks.perplexity import Perplexity
 from forgeline.evaluation.tasks.preference import Preference
+from forgeline.evaluation.tasks.reference_answer import ReferenceAnswer
 from forgeline.evaluation.work import Journal
 
-_ALL: list[Task] = [Perplexity(), OrganSystem(), IsA(), DefinitionChoice(), Preference()]
+_ALL: list[Task] = [Perplexity(), OrganSystem(), IsA(), DefinitionChoice(), Preference(), ReferenceAnswer()]
 TASKS: dict[str, Task] = {task.name: task for task in _ALL}
 
 

@@ -14,7 +14,7 @@ def _unique(values: list[str]) -> list[str]:
     return values
 
 
-BUILT_IN_TASKS = ("perplexity", "organ_system", "is_a", "definition_choice", "preference")
+BUILT_IN_TASKS = ("perplexity", "organ_system", "is_a", "definition_choice", "preference", "reference_answer")
 TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 
 

@@ -48,6 +48,14 @@ answers: answers.text
 no_answer: unanswerable
 max_new_tokens: 8
 """
+PROMPTS = """\
+kind: generation
+data: rows.jsonl
+prompt: question
+max_samples: null
+max_repeated_share: 0.3
+max_new_tokens: 8
+"""
 TWO = {"text": ["a", "b"], "label": ["A", "B"]}
 GSM8K = """\
 kind: result
@@ -74,7 +82,7 @@ def scores_of(task: Any, monkeypatch: pytest.MonkeyPatch, outputs: list[str]) ->
         assert (max_new_tokens, batch_tokens, len(prompts)) == (8, 64, len(outputs))
         return [Written("prompt", output, [1]) for output in outputs]
 
-    for module in ("extraction", "result"):
+    for module in ("extraction", "generation", "result"):
         monkeypatch.setattr(f"forgeline.evaluation.task_files.{module}.write_answers", canned)
     result = task.run(None, None, SCORING)
     return {name: score.value for name, score in result.scores.items()}, result.samples
@@ -158,6 +166,35 @@ def test_extraction_counts_questions_with_and_without_an_answer(
         ("", "unanswerable", True),
         ("Paris", "unanswerable", False),
     ]
+
+
+def test_broken_answers_are_flagged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = load_tasks(write(tmp_path, PROMPTS, {"question": "1"}, {"question": "2"}, {"question": "3"}), ["mine"])[
+        "mine"
+    ]
+    written = {" ": [3], "round and round": [1, 2, 3, 4, 1, 2, 3, 4, 1], "A whole sentence.": [1, 2, 3, 4, 5, 6]}
+    monkeypatch.setattr(
+        "forgeline.evaluation.task_files.generation.write_answers",
+        lambda *_given: [Written("prompt", output, ids) for output, ids in written.items()],
+    )
+    result = task.run(None, None, SCORING)
+    assert [(row["parsed"], row["correct"]) for row in result.samples] == [
+        ("empty", False),
+        ("repetitive", False),
+        ("sound", True),
+    ]
+    assert result.samples[1]["details"] == {"repeated_share": pytest.approx(2 / 6), "num_output_tokens": 9}
+    assert {name: score.value for name, score in result.scores.items()} == pytest.approx(
+        {"not_empty_rate": 2 / 3, "not_repetitive_rate": 2 / 3}
+    )
+
+
+def test_the_shipped_prompts_are_a_task() -> None:
+    root = Path(__file__).parents[3]
+    task = load_tasks(root / "tasks", ["smoke_prompts"])["smoke_prompts"]
+    assert len(task) == 8
+    params = (root / "presets" / "default.yaml").read_text(encoding="utf-8")
+    assert "preference, smoke_prompts]" in params
 
 
 def test_results_count_over_all_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,10 +286,12 @@ def test_the_documented_definitions_are_valid(tmp_path: Path) -> None:
     for number, block in enumerate(blocks):
         (tmp_path / f"task-{number}.yaml").write_text(block, encoding="utf-8")
         kinds.append(read_definition(tmp_path, f"task-{number}").kind)
-    assert kinds == ["choice", "extraction", "result"]
+    assert kinds == ["choice", "extraction", "result", "generation", "harness"]
 
 
 def test_an_unknown_task_lists_those_there_are(tmp_path: Path) -> None:
     write(tmp_path, GSM8K)
-    with pytest.raises(ParamsError, match=r"unknown task 'other': write .*other.yaml \(there are mine\)"):
+    with pytest.raises(
+        ParamsError, match=r"unknown task 'other': write .*other.yaml \(there are perplexity, .*, mine\)"
+    ):
         load_tasks(tmp_path, ["other"])

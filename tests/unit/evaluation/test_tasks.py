@@ -170,6 +170,43 @@ def test_a_tie_is_no_answer(subject, monkeypatch):
     assert result.scores["accuracy"].value == 0.0
 
 
+def test_free_answers_are_held_against_the_reference(subject, monkeypatch):
+    from forgeline.evaluation.tasks import reference_answer
+    from forgeline.evaluation.tasks.written import Written
+
+    outputs = ["An opening.", "the nervous system, mostly", ""]
+    references = ["opening", "Nervous system", "opening"]
+    questions = [
+        EvalSample.make("reference_answer", str(number), user(f"{number}?"), text, tools="[]" if number else "")
+        for number, text in enumerate(references)
+    ]
+
+    def canned(_subject, prompts, max_new_tokens, _batch_tokens, tools):
+        assert (len(prompts), max_new_tokens, tools) == (3, 6, ["", "[]", "[]"])
+        return [Written("prompt", output, [1]) for output in outputs]
+
+    monkeypatch.setattr(reference_answer, "write_answers", canned)
+    result = TASKS["reference_answer"].run(subject, held_out(questions=questions), scoring())
+    assert [(row["parsed"], row["correct"]) for row in result.samples] == [
+        ("An opening.", True),
+        ("the nervous system, mostly", False),
+        ("", False),
+    ]
+    assert result.scores["exact_match"].value == pytest.approx(1 / 3)
+    assert result.scores["exact_match"].baseline == pytest.approx(2 / 3)  # "opening", every time
+    assert result.scores["f1"].value == pytest.approx((1 + 2 * 2 / 5 + 0) / 3)
+    assert result.scores["f1"].baseline_name == "commonest answer"
+
+
+def test_what_is_written_does_not_depend_on_the_layout(subject, monkeypatch):
+    from forgeline.evaluation.tasks import written
+
+    prompts = [user(text) for text in ("Define a cleft.", "Is a seizure an opening of the nervous system?", "?")]
+    packed = written.write_answers(subject, prompts, 8, 64)
+    monkeypatch.setattr(written, "is_packable", lambda _model: False)
+    assert packed == written.write_answers(subject, prompts, 8, 64)
+
+
 def test_preference_margin_is_the_difference_of_log_likelihoods(subject, tokenizer):
     pair = held_out().pairs[0]
     result = TASKS["preference"].run(subject, held_out(), scoring())

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, PositiveInt, RootModel, field_valida
 
 from forgeline.core.errors import ParamsError
 from forgeline.core.params import Section, plain, read_yaml, validate
+from forgeline.evaluation.params import BUILT_IN_TASKS
 from forgeline.sources.template import field_names
 
 
@@ -145,7 +146,7 @@ def read_definition(folder: Path, name: str) -> LocalTaskFile | HarnessTaskFile:
     """
     path = folder / f"{name}.yaml"
     if not path.is_file():
-        there = ", ".join(sorted(file.stem for file in folder.glob("*.yaml"))) or "none"
+        there = ", ".join([*BUILT_IN_TASKS, *sorted(file.stem for file in folder.glob("*.yaml"))])
         raise ParamsError(f"unknown task '{name}': write {path} (there are {there}), or take it out")
     nodes = read_yaml(path)
     return validate(plain(nodes), TaskFile, "", path, nodes).root

@@ -14,7 +14,7 @@ _RUN = 4  # tokens
 
 @dataclass(frozen=True)
 class GenerationFromFile:
-    """Greedy answers; each is whole, empty, or repeats itself.
+    """Greedy answers; each is sound, empty, or repeats itself.
 
     Attributes:
         name: Of the task.
@@ -34,25 +34,25 @@ class GenerationFromFile:
         return len(self.questions)
 
     def run(self, subject: Subject, held_out: HeldOut, scoring: ScoringParams) -> TaskResult:
-        """Shares of sound, of empty and of repetitive answers."""
+        """Shares of answers that are not empty, and that do not repeat themselves."""
         prompts = [question.prompt for question in self.questions]
         written = write_answers(subject, prompts, self.max_new_tokens, scoring.batch_tokens)
         empty = [not given.output.strip() for given in written]
         shares = [repeated_share(given.output_ids) for given in written]
         repetitive = [share > self.max_repeated_share for share in shares]
-        sound = [not (none or again) for none, again in zip(empty, repetitive, strict=True)]
         rows = [
             sample_row(
                 self.name, question.sample_id, given.prompt, given.output,
-                "empty" if none else "repetitive" if share > self.max_repeated_share else "sound", "sound", fine,
+                "empty" if none else "repetitive" if again else "sound", "sound", not none and not again,
                 {"repeated_share": share, "num_output_tokens": given.num_output_tokens},
             )
-            for question, given, none, share, fine in zip(self.questions, written, empty, shares, sound, strict=True)
+            for question, given, none, again, share in zip(
+                self.questions, written, empty, repetitive, shares, strict=True
+            )
         ]  # fmt: skip
         scores = {
-            "sound_rate": proportion(sound, None, None),
-            "empty_rate": proportion(empty, None, None),
-            "repetitive_rate": proportion(repetitive, None, None),
+            "not_empty_rate": proportion([not none for none in empty], None, None),
+            "not_repetitive_rate": proportion([not again for again in repetitive], None, None),
         }
         return TaskResult(scores, rows)
 

@@ -33,7 +33,7 @@ def write_answers(
     prompts: Sequence[Sequence[Message]],
     max_new_tokens: int,
     batch_tokens: int,
-    tools: Sequence[str] | None = None,
+    tools: Sequence[str] = (),
 ) -> list[Written]:
     """Greedy answers to chats, in their order.
 
@@ -42,11 +42,13 @@ def write_answers(
         prompts: The turns before each answer.
         max_new_tokens: Most tokens of an answer.
         batch_tokens: Padded tokens of one forward pass.
-        tools: Of each prompt, JSON text of the tool definitions or empty; None where no prompt has any.
+        tools: JSON text of each chat's tool definitions; none if no chat has any.
     """
     tokenizer = subject.tokenizer
-    offered = [""] * len(prompts) if tools is None else tools
-    rendered = [render_prompt(tokenizer, messages, tools) for messages, tools in zip(prompts, offered, strict=True)]
+    rendered = [
+        render_prompt(tokenizer, messages, defined)
+        for messages, defined in zip(prompts, tools or [""] * len(prompts), strict=True)
+    ]
     model = _for_writing(subject.model)
 
     def write(rows: list[int]) -> list[Any]:
