@@ -2,6 +2,8 @@
 .PHONY: setup repro test check lint format bench lock
 
 BIN := .venv/bin
+# A process for every core, at most four: each needs one to two gigabytes. Tests of a file share what they build.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 export TOKENIZERS_PARALLELISM := false
 
 setup:
@@ -11,10 +13,10 @@ repro: setup
 	@$(BIN)/forgeline repro
 
 test: setup
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: setup lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -21,7 +21,8 @@ def main(model: Path, questions: Path, metrics: Path) -> None:
         device = set_up(compute, workload.seed)
         available = read_records(questions, EvalSample)
         tokenizer = load_tokenizer(model)
-        prompts = [render_prompt(tokenizer, sample.prompt) for sample in choose_questions(available, workload)]
+        chosen = choose_questions(available, workload)
+        prompts = [render_prompt(tokenizer, sample.prompt, sample.tools) for sample in chosen]
         start = time.perf_counter()
         network = load_model(model, device)
         load_seconds = time.perf_counter() - start

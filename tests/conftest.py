@@ -1,6 +1,7 @@
 """What tests share: a calm environment, a toy corpus, tokenizers and models small enough to build in milliseconds."""
 
 import os
+import shutil
 
 # Before anything imports torch, transformers or mlflow.
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import settings
+from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from forgeline.core.records import documents_table, write_documents
 from forgeline.core.shards import shard_paths
@@ -25,7 +27,7 @@ from forgeline.training.params.pretrain import PretrainParams
 from tests.clone import Clone
 
 # How long an example takes depends on what else the machine does, and on whether a kernel has to be compiled first.
-settings.register_profile("forgeline", deadline=None)
+settings.register_profile("forgeline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("forgeline")
 
 if TYPE_CHECKING:  # imported in the fixtures: most tests need none of them and should start at once
@@ -223,6 +225,13 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone in which the whole pipeline has run once on the smoke preset. Nothing may write into it."""
     if FINISHED_RUN_VARIABLE in os.environ:
         return Clone(Path(os.environ[FINISHED_RUN_VARIABLE]))
-    clone = Clone.make(tmp_path_factory.mktemp("smoke") / "forgeline")
-    clone.forgeline("repro", timeout=900)
-    return clone
+    temporary = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        temporary = temporary.parent  # of the whole session: one worker makes the run, the others wait for it
+    folder, finished = temporary / "smoke", temporary / "smoke-finished"
+    with FileLock(temporary / "smoke.lock"):
+        if not finished.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # half a run, of a worker that failed
+            Clone.make(folder).forgeline("repro", timeout=900)
+            finished.touch()
+    return Clone(folder)

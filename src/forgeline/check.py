@@ -285,9 +285,11 @@ def _contradictions(document: _Document) -> list[str]:
             f"{path}: align.{both[0]} and reinforce.{both[0]} would both write models/{both[0]}_adapter: rename one"
         )
     problems += [
-        f"{path}: reinforce.{name}.scoring_model is models/sft, where the policy itself starts: name another model"
+        f"{path}: reinforce.{name}.scoring_model is models/sft, where the policy itself starts: name another model "
+        "(models/reward, or a teacher)"
         for name, entry in values["reinforce"].items()
         if entry["scoring_model"].rstrip("/") == "models/sft"
+        and (entry["method"] == "distill" or entry["reward_weights"]["model"])
     ]
     taken = {*plain_models, "tokenizer", "reward", *(f"{name}_adapter" for name in adapters)}
     clash = sorted(set(values["quantize"]) & taken)

@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -131,20 +131,44 @@ def trace(
 
 @app.command()
 def validate(
-    files: Annotated[list[Path], typer.Argument(help="Files of conversations, or folders of such files.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Files of conversations or preference pairs, or folders of them.")
+    ],
     file_format: Annotated[str, typer.Option("--format", help="auto, messages, sharegpt, alpaca, ...")] = "auto",
     fields: Annotated[
         list[str] | None, typer.Option("--field", help="answer=long_answer: what the file calls it.")
     ] = None,
+    preferences: Annotated[bool, typer.Option("--preferences", help="The files hold preference data.")] = False,
     errors: Annotated[int, typer.Option(min=1, help="List so many problems; all are counted.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Check instruction data of any format: roles, empty answers, echoes, types, encoding; 1 if a record is bad."""
+    """Check instruction or preference data of any format: roles, blanks, types, encoding; 1 if a record is bad."""
+    if preferences:
+        _validate_preferences(files, file_format, fields or [], errors, as_json)
     from forgeline.sources.conversations.commands import validate as validate_files
     from forgeline.sources.conversations.formats import expected_format
 
     verdict = validate_files(files, expected_format(file_format, fields or []), errors)
     _tell(verdict, as_json)
+    raise typer.Exit(1 if verdict.problems.total else 0)
+
+
+def _validate_preferences(
+    files: list[Path], file_format: str, fields: list[str], errors: int, as_json: bool
+) -> NoReturn:
+    from rich.console import Console
+
+    from forgeline.sources.conversations.view import problem_lines
+    from forgeline.sources.preference_formats import view
+    from forgeline.sources.preference_formats.checking import expected_pairs, validate_preferences
+
+    verdict = validate_preferences(files, expected_pairs(file_format, fields), errors)
+    if as_json:
+        print(json.dumps(view.as_json(verdict), indent=2, ensure_ascii=False))
+    else:
+        Console().print(view.summary_table(verdict))
+        for line in problem_lines(verdict.problems):
+            print(line, file=sys.stderr)
     raise typer.Exit(1 if verdict.problems.total else 0)
 
 
@@ -186,7 +210,7 @@ def _tell(verdict: "Verdict", as_json: bool) -> None:
     for line in view.format_lines(verdict):
         print(line)
     Console().print(view.summary_table(verdict))
-    for line in view.problem_lines(verdict):
+    for line in view.problem_lines(verdict.problems):
         print(line, file=sys.stderr)
 
 
@@ -227,10 +251,9 @@ def leaderboard() -> None:
     """Print the scores of all evaluated models."""
     from rich.console import Console
 
-    from forgeline.core.storage import read_json
-    from forgeline.reporting.terminal import leaderboard_table
+    from forgeline.reporting.terminal import leaderboard_here
 
-    Console().print(leaderboard_table(read_json(LEADERBOARD)["rows"]))
+    Console().print(leaderboard_here(LEADERBOARD))
 
 
 @app.command()

@@ -26,7 +26,7 @@ def finished(smoke: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
 def experiment(smoke: Clone, tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, str]:
     """A committed run with the experiment `cheap` on it, and what that printed."""
     clone = committed_copy(smoke, tmp_path_factory.mktemp("experiment") / "forgeline")
-    changes = ["-S", "report.samples_per_task=3", "-S", "register.alias=other"]
+    changes = ["-S", "report.max_samples_per_task=3", "-S", "register.alias=other"]
     return clone, clone.dvc("exp", "run", "-n", "cheap", *changes).stdout
 
 
@@ -108,9 +108,9 @@ def test_experiments_are_listed_with_their_parameters_and_metrics(experiment: tu
     (found,) = [entry["revs"][0] for entry in head["experiments"]]
     assert found["name"] == "cheap"
     read = found["data"]["params"]["params.yaml"]["data"]
-    assert (read["report"]["samples_per_task"], read["register"]["alias"]) == (3, "other")
+    assert (read["report"]["max_samples_per_task"], read["register"]["alias"]) == (3, "other")
     metrics = found["data"]["metrics"]
-    assert metrics["metrics/report.json"]["data"]["records"]["out"] == 72
+    assert metrics["metrics/report.json"]["data"]["records"]["out"] == 90
     loss = clone.metrics("sft")["final"]["validation_loss"]
     assert metrics["metrics/sft.json"]["data"]["final"]["validation_loss"] == loss
 
@@ -119,7 +119,7 @@ def test_differences_of_parameters_and_metrics_are_shown(experiment: tuple[Clone
     clone, _ = experiment
     changed = as_json(clone, "params", "diff", "HEAD")["params.yaml"]
     assert {name: (change["old"], change["new"]) for name, change in changed.items()} == {
-        "report.samples_per_task": (6, 3),
+        "report.max_samples_per_task": (2000, 3),
         "register.alias": ("candidate", "other"),
     }
     metrics = as_json(clone, "metrics", "diff", "HEAD")

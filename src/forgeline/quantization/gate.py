@@ -25,10 +25,11 @@ _BATCH_LOGITS = 2**25  # fewer tokens go together where the vocabulary is large:
 
 @dataclass(frozen=True)
 class Question:
-    """Turns to answer, and what has to stand in the box."""
+    """Turns to answer with the tools of their conversation, and what has to stand in the box."""
 
     prompt: list[Message]
     answer: str
+    tools: str = ""
 
 
 def choose_windows(dataset: TokenDataset, count: int, seed: int, knob: str) -> torch.Tensor:
@@ -77,8 +78,11 @@ def boxed_questions(
     """
     if params.gate.questions == 0:
         return []
-    messages = [conversation.messages for conversation in conversations]
-    known = [Question(turns[:-1], boxed) for turns in messages if (boxed := boxed_answer(turns[-1]["content"]))]
+    known = [
+        Question(conversation.messages[:-1], boxed, conversation.tools)
+        for conversation in conversations
+        if (boxed := boxed_answer(conversation.messages[-1]["content"]))
+    ]
     if not known:
         raise ParamsError(
             f"params.yaml: quantize.{name}.gate.questions {params.gate.questions}: no validation conversation has a "
@@ -94,7 +98,7 @@ def answer_rates(
     """Shares of greedy answers that are right (`accuracy`) and that hold an answer at all (`format_rate`)."""
     written = generate(
         model,
-        [render_prompt(tokenizer, question.prompt) for question in questions],
+        [render_prompt(tokenizer, question.prompt, question.tools) for question in questions],
         max_new_tokens=max_new_tokens,
         stop_token_ids=stop_token_ids(tokenizer),
         pad_token_id=int(tokenizer.pad_token_id),

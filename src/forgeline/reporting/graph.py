@@ -8,7 +8,9 @@ from forgeline.core.pipeline import PipelineStage
 
 _NODE_HEIGHT, _GAP_X, _GAP_Y = 26, 14, 34
 _LETTER_WIDTH, _PADDING = 6.9, 18  # of a label at the font size of report.css
-_BEND_WIDTH = 14  # room for an arrow that passes through a layer
+_BEND_WIDTH = 2  # room for an arrow that passes through a layer
+_WIDEST_ROW = 1100.0  # pixels of stages; what is too many for one layer goes into the next
+_SMALLEST_SCALE = 0.75  # of the drawing; on a narrower page it scrolls
 _SWEEPS = 8
 Edge = tuple[str, str]
 
@@ -54,8 +56,8 @@ def stage_edges(stages: Sequence[PipelineStage]) -> list[Edge]:
 def lay_out(names: Sequence[str], edges: Sequence[Edge]) -> Layout:
     """Places every stage.
 
-    Layers are the longest way from a source (sources themselves stand as low as they can), the order within a layer
-    follows the mean position of the neighbours.
+    Layers are the longest way from a source (sources themselves stand as low as they can, and a layer that would be too
+    wide goes on in the next); the order within a layer follows the mean position of the neighbours.
     """
     layer = _layers(names, edges)
     rows: list[list[str]] = [[] for _ in range(max(layer.values(), default=0) + 1)]
@@ -77,9 +79,8 @@ def lay_out(names: Sequence[str], edges: Sequence[Edge]) -> Layout:
     return Layout(centers, routes, width, len(rows) * (_NODE_HEIGHT + _GAP_Y) - _GAP_Y + 8)
 
 
-def pipeline_graph(stages: Sequence[PipelineStage]) -> str:
+def pipeline_graph(stages: Sequence[PipelineStage], edges: Sequence[Edge]) -> str:
     """The stages of dvc.yaml as SVG; each is a button that names its stage in `data-stage`."""
-    edges = stage_edges(stages)
     names = [stage.address for stage in stages]
     layout = lay_out(names, edges)
     body = "".join(_edge(edge, [layout.centers[stop] for stop in layout.routes[edge]]) for edge in edges)
@@ -87,6 +88,7 @@ def pipeline_graph(stages: Sequence[PipelineStage]) -> str:
     needs = ", ".join(f"{child} needs {parent}" for parent, child in edges)
     return (
         f'<svg class="graph" viewBox="0 0 {layout.width:.0f} {layout.height:.0f}" width="{layout.width:.0f}" '
+        f'style="min-width:{_SMALLEST_SCALE * layout.width:.0f}px" '
         f'role="group" aria-label="Pipeline graph"><title>Pipeline graph</title><desc>{escape(needs)}.</desc>'
         f"{body}</svg>"
     )
@@ -107,8 +109,13 @@ def _layers(names: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
             layer[name] = 1 + max((depth(parent) for parent in parents[name]), default=-1)
         return layer[name]
 
-    for name in names:
-        depth(name)
+    room: dict[int, float] = {}  # the width that is taken in each layer
+    for name in sorted(names, key=depth):
+        row = max([layer[name], *(1 + layer[parent] for parent in parents[name])])
+        while room.get(row, 0.0) + _width(name) > _WIDEST_ROW and room.get(row):
+            row += 1
+        layer[name] = row
+        room[row] = room.get(row, 0.0) + _width(name) + _GAP_X
     for name in names:  # a source stands just above its first reader, which keeps its arrows short
         readers = [layer[child] for parent, child in edges if parent == name]
         if not parents[name] and readers:

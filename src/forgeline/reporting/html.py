@@ -7,24 +7,32 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
+from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup, escape
 
 from forgeline.core.pipeline import PipelineStage
+from forgeline.reporting.comparison import Samples
 from forgeline.reporting.conversations import conversation_page
 from forgeline.reporting.corpus import drop_funnel, metrics_of, source_funnels, source_mix, trained_mix
 from forgeline.reporting.corpus_charts import funnel_chart, mix_chart, source_styles
-from forgeline.reporting.generations import Question
-from forgeline.reporting.graph import pipeline_graph
+from forgeline.reporting.cost_charts import cost_charts, score_dot
+from forgeline.reporting.graph import pipeline_graph, stage_edges
 from forgeline.reporting.leaderboard import Column, Row, baseline_of, best_of, columns_of
-from forgeline.reporting.lineage import code_revision, locked_params
-from forgeline.reporting.plots import Dot, interval_bar, interval_chart, scatter_chart
-from forgeline.reporting.sections import figures, training_curves
+from forgeline.reporting.lineage import code_revision
+from forgeline.reporting.nodes import card_page, node_details
+from forgeline.reporting.overlay import Overlay
+from forgeline.reporting.plots import interval_bar, interval_chart
+from forgeline.reporting.samples import Limits, PackedSamples, pack_samples
+from forgeline.reporting.sections import figures, stage_scores, training_curves
 from forgeline.reporting.terminal import arrow
 from forgeline.reporting.tokenizer_charts import Figure, tokenizer_figures
 
 NUM_COLOURS = 8  # s1 … s8 in report.css
 _SPECIAL_TOKEN = re.compile(r"&lt;\|[^|]{1,40}\|&gt;")
+_SCRIPTS = ("page.js", "samples.js", "lineage.js")
+_HEAD_BYTES = 20_000  # kept free for the names and numbers that go into the page with the samples
+_SAMPLES_HERE = "<!-- samples -->"
 
 
 @dataclass(frozen=True)
@@ -39,62 +47,109 @@ class Cell:
     is_best: bool
 
 
+@dataclass(frozen=True)
+class Content:
+    """What the page shows beside the metrics files.
+
+    Attributes:
+        rows: Of the leaderboard.
+        missing: Models without an evaluation, as `not_evaluated` gives them.
+        samples: Rows of samples.jsonl by model.
+        learned: What the loss of fine-tuning sees, as `sft` wrote it.
+        overlay: Curves of experiments.
+        card: The data card, Markdown; empty where there is none.
+    """
+
+    rows: Sequence[Row]
+    missing: Sequence[Mapping[str, str]]
+    samples: Mapping[str, Samples]
+    learned: Mapping[str, Any]
+    overlay: Overlay
+    card: str
+
+
 def render_report(
     metrics_folder: Path,
-    rows: Sequence[Row],
-    questions: Sequence[Question],
+    content: Content,
     stages: Sequence[PipelineStage],
     lock: Mapping[str, Mapping[str, Any]],
-    learned: Mapping[str, Any],
-) -> str:
-    """The whole page.
+    limits: Limits,
+    max_bytes: int,
+) -> tuple[str, PackedSamples]:
+    """The whole page, and what it holds of the samples.
 
     Args:
         metrics_folder: The metrics folder; files of stages that were not run may be missing.
-        rows: Of the leaderboard.
-        questions: Sample generations.
+        content: What else to show.
         stages: The pipeline.
         lock: Stage entries of dvc.lock as they are now: this very stage has none yet, or its previous one.
-        learned: What the loss of fine-tuning sees, as `sft` wrote it.
+        limits: How much of the samples is wanted.
+        max_bytes: Of the page: as many samples are left out as it takes.
     """
-    assets = resources.files("forgeline.reporting.assets")
+    page = _render(metrics_folder, content, stages, lock)
+    room = max_bytes - len(page.encode("utf-8")) - _HEAD_BYTES
+    packed = pack_samples(content.samples, limits, room)
+    head = Markup('<script type="application/json" id="samples-head">{}</script>').format(
+        htmlsafe_json_dumps(packed.head())
+    )
+    data = f'{head}\n<script type="text/plain" id="samples-data">{packed.data}</script>'
+    return page.replace(_SAMPLES_HERE, data, 1), packed
+
+
+def _render(
+    metrics_folder: Path, content: Content, stages: Sequence[PipelineStage], lock: Mapping[str, Mapping[str, Any]]
+) -> str:
+    rows = content.rows
+    columns = columns_of(rows)
+    colours = {row["model"]: f"s{index % NUM_COLOURS + 1}" for index, row in enumerate(rows)}
+    found = figures(metrics_folder, stages)
+    edges = stage_edges(stages)
+    order = [stage.address.partition("@")[2] or stage.name for stage in stages]
+    return _template().render(
+        css=_asset("report.css"),
+        js=Markup("\n").join(_asset(name) for name in _SCRIPTS),
+        samples_here=Markup(_SAMPLES_HERE),
+        facts=_header_facts(metrics_folder, rows, stages, found),
+        columns=columns,
+        baselines=[baseline_of(rows, column.key) for column in columns],
+        rows=rows,
+        missing=content.missing,
+        cells={row["model"]: [_cell(rows, row, column) for column in columns] for row in rows},
+        compared_tasks=list(dict.fromkeys(task for row in rows for task in row["comparisons"])),
+        colours=colours,
+        parents={row["model"]: row["parent"] for row in rows if row["parent"]},
+        charts=[Markup(_interval_chart(rows, column, colours)) for column in columns],
+        cost_charts=cost_charts(rows, colours),
+        methods={task: text for row in rows for task, text in row["methods"].items()},
+        curves=training_curves(metrics_folder / "history", order),
+        stage_scores=stage_scores(metrics_folder, stages),
+        overlay=content.overlay,
+        funnels=_funnels(metrics_folder, stages),
+        mixes=_mixes(metrics_folder, stages),
+        tokenizer_figures=_tokenizer_figures(metrics_folder, stages),
+        text_figures=_figures_of_text(found),
+        conversations=conversation_page(metrics_folder, stages, content.learned),
+        has_samples=any(content.samples.values()),
+        tuned_answers=_tuned_answers(metrics_folder, stages),
+        graph=Markup(pipeline_graph(stages, edges)),
+        stages=node_details(stages, edges, lock, found),
+        card=card_page(content.card),
+    )
+
+
+def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "token": _mark_token,
         "prompt": _mark_special_tokens,
         "words": lambda name: str(name).replace("_", " "),
+        "slug": lambda name: re.sub(r"\W+", "-", str(name)),
     }
-    template = environment.from_string((assets / "report.jinja").read_text(encoding="utf-8"))
-    columns = columns_of(rows)
-    colours = {row["model"]: f"s{index % NUM_COLOURS + 1}" for index, row in enumerate(rows)}
-    found = figures(metrics_folder, stages)
-    return template.render(
-        css=Markup((assets / "report.css").read_text(encoding="utf-8")),
-        js=Markup((assets / "report.js").read_text(encoding="utf-8")),
-        facts=_header_facts(metrics_folder, rows, stages, found),
-        columns=columns,
-        baselines=[baseline_of(rows, column.key) for column in columns],
-        rows=rows,
-        cells={row["model"]: [_cell(rows, row, column) for column in columns] for row in rows},
-        compared_tasks=list(dict.fromkeys(task for row in rows for task in row["comparisons"])),
-        colours=colours,
-        charts=[Markup(_interval_chart(rows, column, colours)) for column in columns],
-        scatters=[Markup(chart) for chart in _scatters(rows, colours) if chart],
-        methods={task: text for row in rows for task, text in row["methods"].items()},
-        curves=training_curves(
-            metrics_folder / "history", [stage.address.partition("@")[2] or stage.name for stage in stages]
-        ),
-        funnels=_funnels(metrics_folder, stages),
-        mixes=_mixes(metrics_folder, stages),
-        tokenizer_figures=_tokenizer_figures(metrics_folder, stages),
-        text_figures=_figures_of_text(found),
-        conversations=conversation_page(metrics_folder, stages, learned),
-        questions=questions,
-        tuned_answers=_tuned_answers(metrics_folder, stages),
-        tasks=list(dict.fromkeys(question.task for question in questions)),
-        graph=Markup(pipeline_graph(stages)),
-        stages={stage.address: _stage_details(stage, lock.get(stage.address), found) for stage in stages},
-    )
+    return environment.from_string(_asset("report.jinja"))
+
+
+def _asset(name: str) -> Markup:
+    return Markup((resources.files("forgeline.reporting.assets") / name).read_text(encoding="utf-8"))
 
 
 def _header_facts(
@@ -140,30 +195,9 @@ def _cell(rows: Sequence[Row], row: Row, column: Column) -> Cell:
 
 
 def _interval_chart(rows: Sequence[Row], column: Column, colours: Mapping[str, str]) -> str:
-    dots = [_dot(row, column.key, 0.0, colours) for row in rows if column.key in row["scores"]]
+    dots = [score_dot(row, column.key, 0.0, colours) for row in rows if column.key in row["scores"]]
     label = column.label + (" (lower is better)" if column.lower_is_better else "")
     return interval_chart(column.label, dots, label, baseline_of(rows, column.key))
-
-
-def _scatters(rows: Sequence[Row], colours: Mapping[str, str]) -> list[str]:
-    """Quality against cost, for the first accuracy that was measured; only models whose cost was measured."""
-    column = next((column for column in columns_of(rows) if column.key.endswith(".accuracy")), None)
-    measured = [row for row in rows if row["cost"] and column and column.key in row["scores"]]
-    if column is None or not measured:
-        return []
-    costs = (
-        ("size on disk (MB, log scale)", "size_bytes", 1e-6, True),
-        ("median latency of one answer (ms)", "latency_median_seconds", 1e3, False),
-        ("peak memory (MB)", "peak_memory_bytes", 1e-6, False),
-    )
-    return [
-        scatter_chart(
-            f"{column.label} against {label}",
-            [_dot(row, column.key, row["cost"][key] * scale, colours) for row in measured],
-            label, column.label, log,
-        )
-        for label, key, scale, log in costs
-    ]  # fmt: skip
 
 
 def _funnels(metrics_folder: Path, stages: Sequence[PipelineStage]) -> list[tuple[str, Markup]]:
@@ -207,28 +241,6 @@ def _figures_of_text(found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[s
         name: {key: value for key, value in found[name].items() if not key.startswith(("sources.", "usage"))}
         for name in ("tokenizer", "pack", "baseline")
         if name in found
-    }
-
-
-def _dot(row: Row, key: str, x: float, colours: Mapping[str, str]) -> Dot:
-    score = row["scores"][key]
-    return Dot(row["model"], x, score["value"], score["low"], score["high"], colours[row["model"]])
-
-
-def _stage_details(
-    stage: PipelineStage, entry: Mapping[str, Any] | None, found: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Any]:
-    """What a click on the graph shows."""
-    hashes = {
-        item["path"]: str(item.get("md5", "")) for side in ("deps", "outs") for item in (entry or {}).get(side, [])
-    }
-    return {
-        "command": stage.command,
-        "params": locked_params(entry) if entry else {},
-        "deps": [[path, hashes.get(path, "")] for path in stage.deps],
-        "outs": [[path, hashes.get(path, "")] for path in stage.outs],
-        "figures": found.get(stage.address, {}),
-        "locked": entry is not None,
     }
 
 

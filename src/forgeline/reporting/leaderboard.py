@@ -1,6 +1,6 @@
 """All models side by side: scores with intervals and baselines, cost, and paired differences from their parents."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ def collect_rows(
     known = [model for model in order if model in found]
     models = known + [model for model in found if model not in known]
     by_model: dict[str, dict[str, Any]] = {model: {} for model in models}
+    storage = _storage(metrics_folder)
     for comparison in comparisons:
         by_model[comparison.model][comparison.task] = comparison.as_json()
     return [
@@ -69,10 +70,49 @@ def collect_rows(
             },
             "methods": found[model].get("methods", {}),
             "cost": _cost(metrics_folder / "benchmark" / f"{model}.json"),
+            "storage": storage.get(model),
             "comparisons": by_model[model],
         }
         for model in models
     ]
+
+
+def not_evaluated(metrics_folder: Path, order: Sequence[str], lock: Container[str]) -> list[dict[str, str]]:
+    """The models of the pipeline that no row can stand for, each with the reason.
+
+    DVC removes a stage's outputs before it runs and a stage that fails writes none, so a failed evaluation shows as a
+    missing metrics file.
+
+    Args:
+        metrics_folder: The metrics folder.
+        order: Models as the pipeline lists them.
+        lock: Stages in dvc.lock: they tell an evaluation that never ended well from one whose output is gone.
+    """
+    missing = []
+    for model in order:
+        path = metrics_folder / "evaluate" / f"{model}.json"
+        if not path.is_file():
+            ran = f"evaluate@{model}" in lock
+            reason = "its last evaluation failed or was removed" if ran else "its evaluation has not ended well yet"
+            advice = f"`dvc repro evaluate@{model}` says why or makes it"
+            missing.append({"model": model, "status": "not evaluated", "reason": f"{reason}: {advice}"})
+    return missing
+
+
+def read_leaderboard(path: Path, order: Sequence[str], lock: Container[str]) -> tuple[list[Row], list[dict[str, str]]]:
+    """The rows that still hold and the models that have none.
+
+    DVC does not run `report` when an evaluation before it failed, so the file may be older than the metrics.
+
+    Args:
+        path: leaderboard.json in the metrics folder.
+        order: Models as the pipeline lists them.
+        lock: Stages in dvc.lock.
+    """
+    missing = not_evaluated(path.parent, order, lock)
+    gone = {model["model"] for model in missing}
+    rows = read_json(path)["rows"]
+    return [row for row in rows if row["model"] not in gone], missing
 
 
 def columns_of(rows: Sequence[Row]) -> list[Column]:
@@ -101,9 +141,9 @@ def best_of(rows: Sequence[Row], column: Column) -> float | None:
 
 
 def as_csv(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Flat rows: every score with its interval, n and baseline, and the cost; blank where not measured."""
+    """Flat rows: every score with its interval, n and baseline, then cost and storage; blank where not measured."""
     keys = sorted({key for row in rows for key in row["scores"]})
-    costs = sorted({key for row in rows for key in row["cost"] or {}})
+    costs = sorted({key for row in rows for key in _measured(row)})
     flat = []
     for row in rows:
         line: dict[str, Any] = {"model": row["model"], "parent": row["parent"] or ""}
@@ -111,7 +151,7 @@ def as_csv(rows: Sequence[Row]) -> list[dict[str, Any]]:
             score = row["scores"].get(key, {})
             line[key] = score.get("value", "")
             line |= {f"{key}.{name}": _blank(score.get(name)) for name in ("low", "high", "n", "baseline")}
-        flat.append(line | {key: (row["cost"] or {}).get(key, "") for key in costs})
+        flat.append(line | {key: _measured(row).get(key, "") for key in costs})
     return flat
 
 
@@ -146,6 +186,23 @@ def _cost(path: Path) -> dict[str, Any] | None:
     latency = {f"latency_{key}_seconds": value for key, value in content["latency_seconds"].items()}
     names = ("tokens_per_second", "peak_memory_bytes", "size_bytes", "load_seconds")
     return {**latency, **{name: content[name] for name in names}}
+
+
+def _storage(metrics_folder: Path) -> dict[str, dict[str, Any]]:
+    """Bits per weight as stored: of quantized models as they say, of what they were made from by size."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted((metrics_folder / "quantize").glob("*.json")):
+        content = read_json(path)
+        found[path.stem] = {"bits_per_weight": content["bits_per_weight"], "quantization": content["tag"]}
+        cost = _cost(metrics_folder / "benchmark" / f"{content['model']}.json")
+        if cost:
+            bits = 8 * cost["size_bytes"] / content["num_parameters"]
+            found.setdefault(content["model"], {"bits_per_weight": bits, "quantization": ""})
+    return found
+
+
+def _measured(row: Row) -> dict[str, Any]:
+    return {**(row["cost"] or {}), **(row.get("storage") or {})}
 
 
 def _blank(value: object) -> object:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 420, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 12, 38
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 14, 12, 38
 Point = tuple[float, float]
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,13 @@ def interval_chart(title: str, dots: Sequence[Dot], x_label: str, baseline: tupl
     return drawing(title, said + "." + base, body, "chart", height)
 
 
-def scatter_chart(title: str, dots: Sequence[Dot], x_label: str, y_label: str, log_x: bool = False) -> str:
-    """Named points with vertical intervals. The x axis begins at 0 unless logarithmic."""
+def scatter_chart(
+    title: str, dots: Sequence[Dot], x_label: str, y_label: str, log_x: bool = False, lower_is_better: bool = False
+) -> str:
+    """Named points with vertical intervals and their Pareto front. The x axis begins at 0 unless logarithmic.
+
+    Points on the front are filled: nothing else is both cheaper and at least as good, or better and as cheap.
+    """
     if not dots:
         return ""
     xs = [dot.x for dot in dots]
@@ -124,16 +130,43 @@ def scatter_chart(title: str, dots: Sequence[Dot], x_label: str, y_label: str, l
     if not log_x:
         x_axis = Axis(0.0, max(xs) * 1.15, _LEFT, WIDTH - _RIGHT)
     y_axis = Axis(min(d.low for d in dots), max(d.high for d in dots), HEIGHT - _BOTTOM, _TOP)
-    body = _frame(x_axis, y_axis, x_label, y_label)
-    taken: list[tuple[float, float, float, float]] = []
-    for dot in dots:
-        x, y = x_axis(dot.x), y_axis(dot.value)
+    front = pareto_front(dots, lower_is_better)
+    body = _frame(x_axis, y_axis, x_label, y_label) + _front_line(front, x_axis, y_axis)
+    places = [(x_axis(dot.x), y_axis(dot.value)) for dot in dots]
+    for dot, (x, _) in zip(dots, places, strict=True):
         body += f'<line class="whisker {dot.style}" x1="{x:.1f}" x2="{x:.1f}" '
         body += f'y1="{y_axis(dot.low):.1f}" y2="{y_axis(dot.high):.1f}"/>'
-        body += f'<circle class="dot {dot.style}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
-        body += _label(dot.name, x, y, taken)
+    for dot, (x, y) in zip(dots, places, strict=True):
+        said = f"{dot.name}: {dot.x:.4g}, {dot.value:.3f} ({dot.low:.3f} to {dot.high:.3f})"
+        body += f'<circle class="dot {"" if dot in front else "hollow "}{dot.style}" cx="{x:.1f}" cy="{y:.1f}" r="5">'
+        body += f"<title>{escape(said)}</title></circle>"
+    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in places]
+    whiskers = [(x, y_axis(dot.high), x, y_axis(dot.low)) for dot, (x, _) in zip(dots, places, strict=True)]
+    named = sorted(zip(dots, places, strict=True), key=lambda pair: pair[0] not in front)  # the front's names first
+    body += "".join(_label(dot.name, x, y, taken, whiskers) for dot, (x, y) in named)
     said = ", ".join(f"{dot.name}: {dot.x:.4g}, {dot.value:.3f}" for dot in dots)
-    return drawing(title, f"{y_label} against {x_label}. {said}.", body, "chart")
+    on_front = ", ".join(dot.name for dot in front)
+    return drawing(title, f"{y_label} against {x_label}. {said}. Pareto front: {on_front}.", body, "chart")
+
+
+def pareto_front(dots: Sequence[Dot], lower_is_better: bool = False) -> list[Dot]:
+    """The dots that no other dominates, the cheapest first: less `x` is better, more `value` unless told otherwise."""
+    sign = -1.0 if lower_is_better else 1.0
+    front: list[Dot] = []
+    for dot in sorted(dots, key=lambda dot: (dot.x, -sign * dot.value)):
+        equal = bool(front) and (dot.x, dot.value) == (front[-1].x, front[-1].value)
+        if not front or equal or sign * dot.value > sign * front[-1].value:
+            front.append(dot)
+    return front
+
+
+def _front_line(front: Sequence[Dot], x_axis: Axis, y_axis: Axis) -> str:
+    """Steps: between two points of the front, the best that can be had is the cheaper one."""
+    if len(front) < 2:
+        return ""
+    path = f"M{x_axis(front[0].x):.1f} {y_axis(front[0].value):.1f}"
+    path += "".join(f"H{x_axis(dot.x):.1f}V{y_axis(dot.value):.1f}" for dot in front[1:])
+    return f'<path class="front" d="{path}"/>'
 
 
 def interval_bar(value: float, low: float, high: float, baseline: float | None, domain: tuple[float, float]) -> str:
@@ -156,20 +189,31 @@ def drawing(title: str, description: str, body: str, style: str, height: float =
     )
 
 
-def _label(name: str, x: float, y: float, taken: list[tuple[float, float, float, float]]) -> str:
-    """The name beside its point, on the first of some places that lies inside and covers no label in `taken`."""
-    width, height = 6.6 * len(name), 12.0
-    for rise in (-7.0, 14.0, -20.0, 27.0):
-        for anchor, left in (("start", x + 9), ("end", x - 9 - width)):
-            box = (left, y + rise - height, left + width, y + rise)
+def _label(name: str, x: float, y: float, taken: list[Box], whiskers: Sequence[Box]) -> str:
+    """The name beside its point; without one where no place is free: the point has its name as a tooltip as well."""
+    place = _free_place(name, x, y, [*taken, *whiskers]) or _free_place(name, x, y, taken)
+    if place is None:
+        return ""
+    box, anchor, at = place
+    taken.append(box)
+    y_text = box[3] - 2
+    leader = ""
+    if abs(y_text - y) > 16:  # far from its point: a thin line says whose name it is
+        leader = f'<line class="leader" x1="{x:.1f}" y1="{y:.1f}" x2="{at:.1f}" y2="{y_text - 4:.1f}"/>'
+    text = f'<text class="name halo" x="{at:.1f}" y="{y_text:.1f}" text-anchor="{anchor}">{escape(name)}</text>'
+    return leader + text
+
+
+def _free_place(name: str, x: float, y: float, taken: Sequence[Box]) -> tuple[Box, str, float] | None:
+    """Box, anchor and anchored x of the first of some places that lies inside the frame and covers nothing."""
+    width, height = 6.9 * len(name), 11.0
+    for rise in (4.0, -8.0, 16.0, -20.0, 28.0, -32.0, 40.0, -44.0):
+        for anchor, left in (("start", x + 9), ("end", x - 9 - width), ("middle", x - width / 2)):
+            box = (left, y + rise - height, left + width, y + rise + 2)
             free = all(box[2] < b[0] or b[2] < box[0] or box[3] < b[1] or b[3] < box[1] for b in taken)
-            if free and box[2] < WIDTH and box[0] > _LEFT:
-                taken.append(box)
-                at = left if anchor == "start" else left + width
-                return (
-                    f'<text class="name" x="{at:.1f}" y="{y + rise:.1f}" text-anchor="{anchor}">{escape(name)}</text>'
-                )
-    return ""
+            if free and box[2] < WIDTH and box[0] > _LEFT and box[1] > 0 and box[3] < HEIGHT - _BOTTOM:
+                return box, anchor, {"start": left, "end": left + width, "middle": x}[anchor]
+    return None
 
 
 def _span(domain: tuple[float, float], start: float, end: float) -> Callable[[float], float]:

@@ -1,37 +1,89 @@
 """The leaderboard on a terminal: a line for each score, a column for each model, readable at 80 characters."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
+from rich.text import Text
 
-from forgeline.reporting.leaderboard import Column, Row, baseline_of, best_of, columns_of
+from forgeline.core.errors import DataError
+from forgeline.core.pipeline import read_pipeline
+from forgeline.reporting.leaderboard import Column, Row, baseline_of, best_of, columns_of, read_leaderboard
+from forgeline.reporting.lineage import locked_stages_now
 
+_LABEL_WIDTH, _BASELINE_WIDTH, _CELL_WIDTH = 15, 9, 9  # characters
 _LEFT_OUT = ("preference.margin",)  # the report has it; a terminal is narrow
 _CAPTION = "Below each score: its 95 % interval. ▲ ▼: better or worse than its parent (exact paired test)."
 
 
-def leaderboard_table(rows: Sequence[Row]) -> Table:
-    """Rows of leaderboard.json as a table: value and 95 % interval, best in bold, arrows for sure differences."""
-    table = Table(
-        title="Leaderboard",
-        caption=_CAPTION,
-        title_justify="left",
-        caption_justify="left",
-        box=None,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("", min_width=13, overflow="fold")
+@dataclass(frozen=True)
+class LeaderboardTable:
+    """Rows of leaderboard.json for a terminal: value and 95 % interval, best in bold, arrows for sure differences.
+
+    Attributes:
+        rows: The evaluated models, a column each; what does not fit on a line goes into further tables.
+        missing: Models without an evaluation, named below with the reason.
+    """
+
+    rows: Sequence[Row]
+    missing: Sequence[Mapping[str, str]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """As rich asks for it."""
+        if self.rows:
+            for shown in _by_width(self.rows, options.max_width):
+                yield _table(self.rows, shown)
+            yield Text(_CAPTION, style="italic")
+        for model in self.missing:
+            yield Text(f"{model['model']}: {model['status']}, {model['reason']}", style="red")
+
+
+def leaderboard_here(path: Path) -> LeaderboardTable:
+    """The leaderboard of the repository in the working directory, less what is no longer true.
+
+    Raises:
+        DataError: There is no leaderboard yet.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} does not exist: run `dvc repro` to make it")
+    order = [stage.address.partition("@")[2] for stage in read_pipeline() if stage.name == "evaluate"]
+    rows, missing = read_leaderboard(path, order, locked_stages_now())
+    return LeaderboardTable(rows, missing)
+
+
+def _by_width(rows: Sequence[Row], width: int) -> list[list[Row]]:
+    """As many models side by side as fit, at least one."""
+    tables: list[list[Row]] = [[]]
+    left = free = width - _LABEL_WIDTH - _BASELINE_WIDTH
     for row in rows:
+        needed = max(len(row["model"]), _CELL_WIDTH) + 1
+        if tables[-1] and needed > left:
+            tables.append([])
+            left = free
+        tables[-1].append(row)
+        left -= needed
+    return tables
+
+
+def _table(rows: Sequence[Row], shown: Sequence[Row]) -> Table:
+    table = Table(title="Leaderboard", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column("", min_width=_LABEL_WIDTH - 1, overflow="fold")
+    for row in shown:
         table.add_column(row["model"], justify="right", no_wrap=True)
     table.add_column("baseline", min_width=8, justify="right", overflow="fold", style="dim")
     for column in columns_of(rows):
         if column.key not in _LEFT_OUT:
             best = best_of(rows, column)
-            table.add_row(column.label, *[_cell(row, column, best) for row in rows], _baseline(rows, column))
+            table.add_row(column.label, *[_cell(row, column, best) for row in shown], _baseline(rows, column))
     table.add_section()
-    table.add_row("size, MB", *[_cost(row, "size_bytes", 1e6, 1) for row in rows], "")
-    table.add_row("tokens/s", *[_cost(row, "tokens_per_second", 1, 0) for row in rows], "")
+    table.add_row("size, MB", *[_cost(row, "size_bytes", 1e6, 1) for row in shown], "")
+    table.add_row("bits/weight", *[_bits(row) for row in shown], "")
+    table.add_row("tokens/s", *[_cost(row, "tokens_per_second", 1, 0) for row in shown], "")
+    table.add_row("latency, ms", *[_cost(row, "latency_median_seconds", 1e-3, 0) for row in shown], "")
+    table.add_row("memory, MB", *[_cost(row, "peak_memory_bytes", 1e6, 0) for row in shown], "")
     return table
 
 
@@ -63,6 +115,11 @@ def _short(value: float, digits: int) -> str:
 
 def _cost(row: Row, key: str, unit: float, digits: int) -> str:
     return f"{row['cost'][key] / unit:,.{digits}f}" if row["cost"] else ""
+
+
+def _bits(row: Row) -> str:
+    storage = row.get("storage")  # leaderboards of older runs have none
+    return f"{storage['bits_per_weight']:.2f}" if storage else ""
 
 
 def _baseline(rows: Sequence[Row], column: Column) -> str:

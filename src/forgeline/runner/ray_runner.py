@@ -9,15 +9,14 @@ place only when all tasks are done.
 import logging
 import os
 import pickle
-import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from forgeline.core.errors import ForgelineError
+from forgeline.runner.outcome import Outcome, outcome_of
 from forgeline.runner.ray_session import connected_ray
 from forgeline.runner.tasks import WORKERS_VARIABLE, num_workers
 
@@ -31,14 +30,6 @@ _MIN_WAVE = 256
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """What came of a task. An error travels as a value: Ray would wrap it in errors and pages of its own."""
-
-    result: Any = None
-    error: Exception | None = None
 
 
 def run_on_ray(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT]) -> Iterator[ResultT]:
@@ -58,10 +49,8 @@ def run_on_ray(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT]) -> 
     ray = connected_ray()
     try:
         for row in _dataset(ray, partial(_run_in_worker, function=function, folder=Path.cwd()), tasks).iter_rows():
-            outcome: _Outcome = pickle.loads(row["outcome"])
-            if outcome.error is not None:
-                raise outcome.error
-            yield outcome.result
+            outcome: Outcome = pickle.loads(row["outcome"])
+            yield outcome.unwrap()
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise ForgelineError(
@@ -90,19 +79,4 @@ def _dataset(ray: Any, work: Callable[[Mapping[str, bytes]], dict[str, bytes]], 
 
 def _run_in_worker(row: Mapping[str, bytes], function: Callable[[Any], Any], folder: Path) -> dict[str, bytes]:
     os.chdir(folder)  # a worker starts where `ray start` was called
-    try:
-        outcome = _Outcome(result=function(pickle.loads(row["task"])))
-    except Exception as error:
-        outcome = _Outcome(error=_portable(error))
-    return {"outcome": pickle.dumps(outcome)}
-
-
-def _portable(error: Exception) -> Exception:
-    """The error with its traceback as a note, or one that quotes it if it cannot be pickled."""
-    where = f"in a Ray worker:\n{''.join(traceback.format_exception(error))}"
-    error.add_note(where)
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:  # whatever the error's class does when it is copied
-        return RuntimeError(where)
-    return error
+    return {"outcome": pickle.dumps(outcome_of(function, pickle.loads(row["task"]), "Ray worker"))}

@@ -1,8 +1,9 @@
-"""Runs one function over many tasks, here on threads or on a Ray cluster, with results in the order of the tasks.
+"""Runs one function over many tasks, on threads, in processes or on a Ray cluster; results in the order of the tasks.
 
 Where the work runs is environment, not a parameter, since the bytes are the same: `FORGELINE_RUNNER` is `local` (the
 default) or `ray`, `FORGELINE_WORKERS` how many tasks run at once (default: the usable cores of this machine, or all of
-the Ray cluster). Kernels, Arrow and hashing release the GIL, so threads are enough on one machine.
+the Ray cluster). Kernels, Arrow and hashing release the GIL: on one machine threads are enough for them, and share
+their memory. A function that is mostly Python says so, and runs in processes.
 """
 
 import os
@@ -14,6 +15,7 @@ from typing import TypeVar
 
 from forgeline.core.errors import ParamsError
 from forgeline.core.progress import progress
+from forgeline.runner.forked import run_in_forks
 
 RUNNER_VARIABLE = "FORGELINE_RUNNER"
 WORKERS_VARIABLE = "FORGELINE_WORKERS"
@@ -68,15 +70,17 @@ def run_tasks(
     description: str,
     unit: str,
     size: Callable[[TaskT], float],
+    holds_gil: bool = False,
 ) -> Iterator[ResultT]:
     """The results of `function` for every task, in their order.
 
     Args:
-        function: A function of a module; reads and writes files itself. With Ray it runs in another process.
-        tasks: What it is called with; pickled for Ray.
+        function: A function of a module; reads and writes files itself.
+        tasks: What it is called with; pickled for other processes.
         description: What the progress bar says.
         unit: What `size` counts, megabytes for instance.
         size: How much work a task is.
+        holds_gil: Whether `function` is mostly Python, so that threads would only take turns.
 
     Raises:
         ParamsError: `FORGELINE_RUNNER` names no runner.
@@ -87,18 +91,24 @@ def run_tasks(
 
         results = run_on_ray(function, tasks)
     else:
-        results = _run_on_threads(function, tasks)
+        results = _run_here(function, tasks, min(num_workers(), len(tasks)), holds_gil)
     with progress(description, sum(size(task) for task in tasks), unit) as bar:
         for task, result in zip(tasks, results, strict=True):
             bar(size(task))
             yield result
 
 
-def _run_on_threads(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT]) -> Iterator[ResultT]:
-    workers = num_workers()
-    if workers == 1 or len(tasks) == 1:
-        yield from map(function, tasks)
-        return
+def _run_here(
+    function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], workers: int, holds_gil: bool
+) -> Iterator[ResultT]:
+    if workers <= 1:
+        return map(function, tasks)
+    if holds_gil and sys.platform.startswith("linux"):  # elsewhere system libraries do not survive a fork
+        return run_in_forks(function, tasks, workers)
+    return _run_on_threads(function, tasks, workers)
+
+
+def _run_on_threads(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], workers: int) -> Iterator[ResultT]:
     sys.setswitchinterval(_SWITCH_SECONDS)
     waiting: deque[Future[ResultT]] = deque()
     with ThreadPoolExecutor(workers) as pool:

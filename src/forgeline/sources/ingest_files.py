@@ -80,7 +80,8 @@ def ingest_files(
     ]
     total = Figures()
     kept, left = _Shards(documents), _Shards(dropped)
-    for group, figures in zip(groups, run_tasks(ingest_group, groups, source, "MB", _megabytes), strict=True):
+    results = run_tasks(ingest_group, groups, source, "MB", _megabytes, holds_gil=True)
+    for group, figures in zip(groups, results, strict=True):
         total.add(figures)
         if total.reading["num_bytes"] > limits.max_source_bytes:
             raise source_too_large(group.parts[-1].file.path, limits.max_source_bytes)

@@ -18,7 +18,7 @@ from forgeline.sources.hpo_preferences import hpo_pairs
 from forgeline.sources.hpo_split import Fraction, HpoParams
 from forgeline.sources.params import Name
 from forgeline.sources.preference_formats.pairs import Candidate
-from forgeline.sources.preference_formats.params import FileSetParams, FormatName, GradedParams
+from forgeline.sources.preference_formats.params import FileSetParams
 from forgeline.sources.preference_formats.reading import ReadPreferences, read_preferences
 from forgeline.text.funnel import DroppedRow, count_reasons, dropped_table
 from forgeline.text.split import SPLITS, Split, assign_split, unit_hash
@@ -133,34 +133,6 @@ def build_preferences(params: PreferenceParams, hpo: HpoParams) -> PreferenceRes
     num_kept = sum(len(pairs) for pairs in tally.splits.values())
     counts = Counts(tally.num_in, num_kept, {**count_reasons(dropped), "over_limit": tally.over_limit})
     return PreferenceResult(tally.splits, dropped, counts, _per_task(tally.splits), sets)
-
-
-def check_preference_file(
-    path: Path, format_name: Literal["auto"] | FormatName, graded: GradedParams | None
-) -> dict[str, Any]:
-    """Reads a preference file and says what is in it, without writing anything.
-
-    Args:
-        path: A file, or a folder of files that are read as one.
-        format_name: A format, or `auto`.
-        graded: Fields and knobs of graded answers; None when there are none.
-
-    Returns:
-        `format`, `is_detected`, `num_rows`, `num_pairs` that can be learned from, and by reason how many are `dropped`.
-
-    Raises:
-        DataError: As `read_preferences`: the message names file, line and field.
-    """
-    read = read_preferences(path, format_name, graded, seed=0)
-    reasons: Counter[str] = Counter()
-    seen: dict[str, str] = {}
-    for candidate in read.candidates:
-        pair = _pair("", candidate)
-        reason, _ = _fate(candidate, pair, seen)
-        if reason is not None:
-            reasons[reason] += 1
-    kept = len(read.candidates) - sum(reasons.values())
-    return {**_figures(read), "num_pairs": kept, "dropped": dict(sorted(reasons.items()))}
 
 
 def _figures(read: ReadPreferences) -> dict[str, Any]:

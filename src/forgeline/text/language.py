@@ -7,6 +7,7 @@ kernel, several times as fast as the package's own and without the GIL. Why this
 
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ NUM_BYTES = 512
 UNDETERMINED = "und"
 
 _BATCH = 4096  # texts at once: each takes two kilobytes of chances
+_loading = Lock()
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,13 @@ def _chances(logs: npt.NDArray[np.float32], lengths: npt.NDArray[np.int64]) -> n
     return result
 
 
-@cache
 def _model() -> _Model:
+    with _loading:  # else every thread of the first shards would load it
+        return _load_model()
+
+
+@cache
+def _load_model() -> _Model:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier  # here, because most runs need no language
 
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE)

@@ -1,25 +1,23 @@
-"""Batches of packed rows: several conversations one after the other, which attention keeps apart.
-
-Every model of transformers tells them apart by positions that start again, but only when it is given no attention mask
-and no cache: with a mask of ones they would see each other.
-"""
+"""Batches of packed rows: all conversations of a micro-batch one after the other, with the bounds of each."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from forgeline.training.trl.held_out import IGNORED
+from forgeline.training.segmented_attention import segment_arguments
 
 
 class PackedCollator:
-    """Pads packed rows on the right. Each padding token has position 0, so it is a conversation by itself."""
+    """Lays rows end to end, so that there is no padding; a conversation begins where positions start again."""
 
-    def __call__(self, rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, Tensor]:
-        """Tensors `input_ids`, `labels` and `position_ids`, each [rows, longest]."""
-        longest = max(len(row["input_ids"]) for row in rows)
-        fillers = {"input_ids": 0, "labels": IGNORED, "position_ids": 0}
-        return {
-            name: torch.tensor([[*row[name], *[filler] * (longest - len(row[name]))] for row in rows])
-            for name, filler in fillers.items()
+    def __call__(self, rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, Any]:
+        """Tensors `input_ids`, `labels` and `position_ids`, each [1, tokens], and what `segment_arguments` gives."""
+        batch: dict[str, Any] = {
+            name: torch.tensor([[number for row in rows for number in row[name]]])
+            for name in ("input_ids", "labels", "position_ids")
         }
+        positions = batch["position_ids"][0]
+        bounds = [*(positions == 0).nonzero().flatten().tolist(), len(positions)]
+        return batch | segment_arguments([end - start for start, end in pairwise(bounds)])

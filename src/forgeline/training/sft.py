@@ -6,6 +6,7 @@ summed over its supervised tokens, divided by their number over all its micro-ba
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ from forgeline.training.conversation_rows import LabelledRows, joined, labelled,
 from forgeline.training.lora import name_parent
 from forgeline.training.order import record_order
 from forgeline.training.packed_batches import PackedCollator
+from forgeline.training.packed_trainer import PackedTrainer
 from forgeline.training.params.peft import NoPeftParams, QloraPeftParams, VeraPeftParams
 from forgeline.training.params.sft import SftParams
-from forgeline.training.pretraining.documents import require_document_mask
 from forgeline.training.quantized_base import PAGED_OPTIMIZER
 from forgeline.training.sft_model import SftModel, prepare_model
 from forgeline.training.trl.best import BestWeights
@@ -93,8 +94,6 @@ def train_sft(
     prepared = prepare_model(base, params, context, new_ids)
     samples = _Samples(tokenizer, validation, params)
     before = samples.answer(prepared.network)
-    if params.packing:
-        require_document_mask(prepared.network, "sft.packing")
     rows = _training_rows(learned.rows, params)
     trainer = _trainer(prepared, tokenizer, rows, params, context)
     model = trainer.model
@@ -175,12 +174,14 @@ def _trainer(
         max_length=None,
         packing=False,
         dataset_kwargs={"skip_prepare_dataset": True},
-        neftune_noise_alpha=params.neftune_alpha,
+        neftune_noise_alpha=None if rows.is_packed else params.neftune_alpha,
         remove_unused_columns=not rows.is_packed,
         **({"optim": PAGED_OPTIMIZER} if pages else {}),
     )
     trains_rows = not isinstance(peft, NoPeftParams | VeraPeftParams) and peft.train_embeddings == "new"
-    trainer = (WholeLogitsTrainer if trains_rows else SFTTrainer)(
+    unpacked = WholeLogitsTrainer if trains_rows else SFTTrainer
+    kind = partial(PackedTrainer, noise_alpha=params.neftune_alpha) if rows.is_packed else unpacked
+    trainer = kind(
         model=prepared.network,
         args=arguments,
         data_collator=PackedCollator() if rows.is_packed else None,

@@ -141,8 +141,10 @@ def test_rollouts_that_minibatches_do_not_divide_are_refused(problems) -> None:
 
 
 def test_the_policy_does_not_score_itself(problems) -> None:
-    assert problems(put(reinforce__grpo__scoring_model="models/sft")) == [
-        "reinforce.grpo.scoring_model is models/sft, where the policy itself starts: name another model"
+    # as shipped nothing is scored, and models/sft stands for no other input
+    assert problems(put(reinforce__grpo__reward_weights__model=0.5)) == [
+        "reinforce.grpo.scoring_model is models/sft, where the policy itself starts: name another model "
+        "(models/reward, or a teacher)"
     ]
 
 

@@ -2,11 +2,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.reporting.pages import page_without_models
 
 from forgeline.core.pipeline import read_pipeline
 from forgeline.core.storage import write_json
 from forgeline.reporting.conversations import conversation_page
-from forgeline.reporting.html import render_report
 
 METRICS: dict[str, Any] = {
     "records": {"in": 30, "out": 24, "dropped": {"too_long": 5, "echo": 1}},
@@ -31,7 +31,7 @@ def page(repository: Path) -> str:
     stage = "  instructions:\n    cmd: python -m stages.instructions\n    metrics:\n      - metrics/instructions.json\n"
     Path("dvc.yaml").write_text(text.replace("stages:\n", f"stages:\n{stage}", 1))
     write_json(Path("metrics/instructions.json"), METRICS)
-    return render_report(Path("metrics"), [], [], read_pipeline(), {}, LEARNED)
+    return page_without_models(Path("metrics"), LEARNED)
 
 
 def test_the_page_shows_where_conversations_went_and_what_they_are(page: str) -> None:
@@ -54,4 +54,4 @@ def test_learned_tokens_are_marked_and_text_is_no_markup(page: str) -> None:
 def test_nothing_is_shown_before_the_stages_have_run(repository: Path) -> None:
     found = conversation_page(Path("metrics"), read_pipeline(), {})
     assert (list(found.figures), list(found.samples)) == ([], [])
-    assert 'id="conversations"' not in render_report(Path("metrics"), [], [], read_pipeline(), {}, {})
+    assert 'id="conversations"' not in page_without_models(Path("metrics"), {})

@@ -1,18 +1,22 @@
+import base64
+import gzip
 import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.unit.reporting.pages import NO_EXPERIMENTS
 
 from forgeline.core.errors import DataError
 from forgeline.core.pipeline import read_pipeline
-from forgeline.core.storage import read_jsonl
+from forgeline.core.storage import read_jsonl, sha256_text, write_jsonl
 from forgeline.reporting.comparison import compare
-from forgeline.reporting.generations import choose_questions
-from forgeline.reporting.html import render_report
-from forgeline.reporting.leaderboard import collect_rows
+from forgeline.reporting.html import Content, render_report
+from forgeline.reporting.leaderboard import collect_rows, not_evaluated
 from forgeline.reporting.lineage import locked_stages_now
+from forgeline.reporting.samples import Limits
 from forgeline.reporting.sections import training_curves
 
 
@@ -40,12 +44,27 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
 
-def render() -> str:
+LIMITS = Limits(per_task=100, characters=200, seed=17)
+CARD = (
+    "---\nlicense: other\n---\n\n# Terms\n\n| split | rows |\n| - | - |\n| train | 7 |\n\n<script>alert(2)</script>\n"
+)
+
+
+def render(order: tuple[str, ...] = ("base", "sft"), max_bytes: int = 500_000) -> str:
     samples = {name: read_jsonl(Path(f"data/evaluate/{name}/samples.jsonl")) for name in ("base", "sft")}
     parents = {"sft": "base"}
-    rows = collect_rows(Path("metrics"), ["base", "sft"], parents, compare(samples, parents))
-    questions = choose_questions(samples, 2, 17)
-    return render_report(Path("metrics"), rows, questions, read_pipeline(), locked_stages_now(), {})
+    rows = collect_rows(Path("metrics"), order, parents, compare(samples, parents))
+    content = Content(rows, not_evaluated(Path("metrics"), order, {}), samples, {}, NO_EXPERIMENTS, CARD)
+    page, _ = render_report(Path("metrics"), content, read_pipeline(), locked_stages_now(), LIMITS, max_bytes)
+    return page
+
+
+def packed(text: str) -> list[list[Any]]:
+    """The questions in the page, as the browser unpacks them."""
+    match = re.search(r'<script type="text/plain" id="samples-data">([^<]*)</script>', text)
+    assert match
+    lines = gzip.decompress(base64.b64decode(match[1])).decode().split("\n")
+    return [json.loads(line) for line in lines if line]
 
 
 def test_the_page_needs_nothing_from_elsewhere(repository: Path) -> None:
@@ -59,8 +78,9 @@ def test_the_page_needs_nothing_from_elsewhere(repository: Path) -> None:
 def test_model_output_cannot_become_markup(repository: Path) -> None:
     text = render()
     assert "<script>alert" not in text
-    assert "&lt;/script&gt;" in text
-    assert '<span class="special">&lt;|im_start|&gt;</span>' in text
+    assert "&lt;script&gt;alert(2)" in text  # of the data card
+    outputs = {answer[1] for *_, answers, _ in packed(text) for answer in answers}
+    assert outputs == {"right", "</script><script>alert(1)</script>"}  # packed, and set as text by the page
 
 
 def test_the_page_shows_every_part(repository: Path) -> None:
@@ -70,8 +90,7 @@ def test_the_page_shows_every_part(repository: Path) -> None:
     assert "cost" not in ids  # nothing was benchmarked, so nothing is claimed
     nodes = [attrs["data-stage"] for _, attrs in page.tags if "data-stage" in attrs]
     assert sorted(map(str, nodes)) == ["evaluate@base", "evaluate@sft", "ingest", "pretrain", "sft"]
-    questions = [attrs for tag, attrs in page.tags if tag == "article"]
-    assert len(questions) == 2
+    assert len(packed(render())) == 4
 
 
 def test_the_page_is_the_same_twice_and_stages_carry_their_hashes(repository: Path) -> None:
@@ -86,20 +105,33 @@ def test_the_page_is_the_same_twice_and_stages_carry_their_hashes(repository: Pa
 
 
 def test_nothing_run_yet_still_gives_a_page(repository: Path, tmp_path: Path) -> None:
-    text = render_report(tmp_path / "nowhere", [], [], read_pipeline(), {}, {})
+    nothing = Content([], [], {}, {}, NO_EXPERIMENTS, "")
+    text, samples = render_report(tmp_path / "nowhere", nothing, read_pipeline(), {}, LIMITS, 500_000)
     assert "No model has been evaluated yet." in text
+    assert samples.num_answers == 0
     Page(text)
 
 
-def test_questions_are_chosen_by_the_seed_among_those_all_answered(repository: Path) -> None:
-    samples = {name: read_jsonl(Path(f"data/evaluate/{name}/samples.jsonl")) for name in ("base", "sft")}
-    del samples["sft"][0]  # s0 was answered by one model only
-    chosen = choose_questions(samples, 10, 17)
-    assert {question.sample_id for question in chosen} == {"s1", "s2", "s3"}
-    assert choose_questions(samples, 10, 17) == chosen
-    by_id = {question.sample_id: question for question in chosen}
-    assert (by_id["s1"].agreed, by_id["s3"].agreed) == (False, True)
-    assert choose_questions({}, 10, 17) == []
+def test_a_model_without_evaluation_has_a_row_that_says_why(repository: Path) -> None:
+    text = render(order=("base", "sft", "dpo"))
+    page = Page(text)
+    rows = [attrs for tag, attrs in page.tags if tag == "tr" and attrs.get("class") == "failed"]
+    assert [row["data-model"] for row in rows] == ["dpo"]
+    assert "not evaluated" in text
+    assert "dvc repro evaluate@dpo" in text
+
+
+def test_the_page_keeps_to_its_size_and_says_what_is_left_out(repository: Path) -> None:
+    rows = [row | {"sample_id": f"{row['sample_id']}-{number}", "output": sha256_text(str(number)) * 3}
+            for number in range(3000) for row in read_jsonl(Path("data/evaluate/sft/samples.jsonl"))]  # fmt: skip
+    write_jsonl(Path("data/evaluate/sft/samples.jsonl"), rows)
+    text = render(max_bytes=400_000)
+    assert len(text.encode()) <= 400_000
+    match = re.search(r'id="samples-head">(.*?)</script>', text)
+    assert match
+    head = json.loads(match[1])
+    assert 0 < head["tasks"]["organ_system"]["shown"] < head["tasks"]["organ_system"]["total"]
+    assert head["tasks"]["organ_system"]["shown"] <= LIMITS.per_task
 
 
 def test_curves_come_from_the_files(repository: Path) -> None:

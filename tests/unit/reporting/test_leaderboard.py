@@ -6,8 +6,16 @@ from rich.console import Console
 from forgeline.core.pipeline import PipelineStage, read_pipeline
 from forgeline.core.storage import read_jsonl, write_json
 from forgeline.reporting.comparison import compare
-from forgeline.reporting.leaderboard import as_csv, baseline_of, best_of, collect_rows, columns_of, model_parents
-from forgeline.reporting.terminal import leaderboard_table
+from forgeline.reporting.leaderboard import (
+    as_csv,
+    baseline_of,
+    best_of,
+    collect_rows,
+    columns_of,
+    model_parents,
+    not_evaluated,
+)
+from forgeline.reporting.terminal import LeaderboardTable, leaderboard_here
 
 METRICS = Path("metrics")
 
@@ -52,8 +60,52 @@ def test_parents_are_the_nearest_evaluated_ancestors() -> None:
 
 def test_the_terminal_shows_values_intervals_and_baselines(repository: Path) -> None:
     console = Console(width=80, record=True, file=StringIO())
-    console.print(leaderboard_table(collect_rows(METRICS, ["base", "sft"], {}, [])))
+    console.print(LeaderboardTable(collect_rows(METRICS, ["base", "sft"], {}, []), []))
     text = console.export_text()
     assert ".750" in text
     assert ".65….85" in text
     assert "trigram" in text
+
+
+def test_bits_per_weight_come_from_quantization_and_of_its_parent_from_the_size(repository: Path) -> None:
+    write_json(
+        METRICS / "quantize" / "sft.json",
+        {"bits_per_weight": 4.5, "tag": "GPTQ_w4", "model": "base", "num_parameters": 10},
+    )
+    latency = {"mean": 0.2, "median": 0.1, "p95": 0.4}
+    figures = {"tokens_per_second": 50.0, "peak_memory_bytes": 9, "size_bytes": 40, "load_seconds": 0.3}
+    write_json(METRICS / "benchmark" / "base.json", {"latency_seconds": latency, **figures})
+    base, sft = collect_rows(METRICS, ["base", "sft"], {}, [])
+    assert sft["storage"] == {"bits_per_weight": 4.5, "quantization": "GPTQ_w4"}
+    assert base["storage"] == {"bits_per_weight": 32.0, "quantization": ""}
+    assert [line["bits_per_weight"] for line in as_csv([base, sft])] == [32.0, 4.5]
+
+
+def test_models_without_an_evaluation_are_named_with_the_reason(repository: Path) -> None:
+    missing = not_evaluated(METRICS, ["base", "sft", "dpo", "ppo"], {"evaluate@dpo"})
+    assert [model["model"] for model in missing] == ["dpo", "ppo"]
+    assert missing[0]["reason"].startswith("its last evaluation failed or was removed: `dvc repro evaluate@dpo`")
+    assert missing[1]["reason"].startswith("its evaluation has not ended well yet")
+
+
+def test_the_terminal_does_not_show_scores_of_an_evaluation_that_failed_since(repository: Path) -> None:
+    rows = collect_rows(METRICS, ["base", "sft"], {}, [])
+    write_json(METRICS / "leaderboard.json", {"rows": rows})
+    (METRICS / "evaluate" / "sft.json").unlink()
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(leaderboard_here(METRICS / "leaderboard.json"))
+    text = console.export_text()
+    assert ".250" in text
+    assert ".750" not in text
+    assert "sft: not evaluated" in text
+
+
+def test_more_models_than_fit_go_into_further_tables(repository: Path) -> None:
+    rows = collect_rows(METRICS, ["base", "sft"], {}, [])
+    many = [{**rows[1], "model": f"a_longer_name_{number}"} for number in range(9)]
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(LeaderboardTable(many, []))
+    text = console.export_text()
+    assert text.count("Leaderboard") == 3
+    assert all(row["model"] in text for row in many)
+    assert text.count(".750") == 9

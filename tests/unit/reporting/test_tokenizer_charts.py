@@ -2,10 +2,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tests.unit.reporting.pages import page_without_models
+
 from forgeline.core.params import write_yaml
-from forgeline.core.pipeline import read_pipeline
 from forgeline.core.storage import write_json
-from forgeline.reporting.html import render_report
 from forgeline.reporting.tokenizer_charts import MAX_SOURCES, bar_chart, tokenizer_figures
 
 
@@ -66,7 +66,7 @@ def test_the_report_shows_them(repository: Path) -> None:
     document = {"stages": {"tokenizer": {"cmd": "python -m stages.tokenizer", "metrics": ["metrics/tokenizer.json"]}}}
     write_yaml(Path("dvc.yaml"), document)
     write_json(Path("metrics/tokenizer.json"), {**METRICS, "vocab_size": 200})
-    page = render_report(Path("metrics"), [], [], read_pipeline(), {}, {})
+    page = page_without_models(Path("metrics"), {})
     assert "What the tokenizer makes of it" in page
     assert page.count('aria-label="Bytes per token"') == 1
     assert "sources.small" not in page.partition('id="stages"')[0]  # the pictures show it; the rest stands in the card

@@ -12,8 +12,9 @@ import pytest
 
 from forgeline.core.errors import DataError, ParamsError
 from forgeline.runner import ray_session
+from forgeline.runner.outcome import Outcome
 from forgeline.runner.ray_keeper import adopt_orphans, descendants, kill_descendants
-from forgeline.runner.ray_runner import _Outcome, _run_in_worker
+from forgeline.runner.ray_runner import _run_in_worker
 from forgeline.runner.tasks import choose_runner, num_workers, run_tasks
 
 
@@ -40,15 +41,15 @@ def break_down(number: int) -> int:
     raise NotPortable(number, "notes.txt")
 
 
-def outcome_of(function: Any, task: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> _Outcome:
+def outcome_of(function: Any, task: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Outcome:
     monkeypatch.chdir(Path.cwd())  # back again afterwards
     outcome = pickle.loads(_run_in_worker({"task": pickle.dumps(task)}, function, folder)["outcome"])
-    assert isinstance(outcome, _Outcome)
+    assert isinstance(outcome, Outcome)
     return outcome
 
 
 def test_a_task_runs_in_the_folder_of_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert outcome_of(where, 3, tmp_path, monkeypatch) == _Outcome(result=f"3 in {tmp_path}")
+    assert outcome_of(where, 3, tmp_path, monkeypatch) == Outcome(result=f"3 in {tmp_path}")
 
 
 def test_an_error_arrives_as_it_was_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

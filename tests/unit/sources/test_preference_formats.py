@@ -15,7 +15,7 @@ from forgeline.sources.hpo_split import HpoParams
 from forgeline.sources.preference_formats.graded import graded_pairs
 from forgeline.sources.preference_formats.params import GradedParams
 from forgeline.sources.preference_formats.reading import read_preferences
-from forgeline.sources.preferences import PreferenceParams, build_preferences, check_preference_file
+from forgeline.sources.preferences import PreferenceParams, build_preferences
 
 GRADED = {
     "question_field": "question",
@@ -186,23 +186,23 @@ def test_every_two_grades_far_enough_apart_make_one_pair(grades: list[int], marg
         ),
         (
             [{"chosen": f"{HH} a", "rejected": "\n\nHuman: Hi\n\nHuman: You?\n\nAssistant: b"}],
-            ":1: rejected: turn 2 is the user's like the one before it: join the two, or remove the row",
+            ":1:rejected: turn 2 is the user's like the one before it: join the two, or remove the row",
         ),
         (
             [{"chosen": "\n\nHuman: Hi", "rejected": f"{HH} a"}],
-            ":1: chosen ends with the human's turn: it must end with an answer",
+            ":1:chosen: ends with the human's turn: it must end with an answer",
         ),
         (
             [{**ROWS["conversations"], "conversations": [{"from": "bob", "value": "Hi"}]}],
-            ":1: conversations[0] has the role 'bob', which is none of system, user, assistant,",
+            ":1:conversations[0]: has the role 'bob', which is none of system, user, assistant,",
         ),
         (
             [{**ROWS["prompt"], "prompt": [*TURNS, TURNS[-1]]}],
-            ":1: turns 3 and 4 of the prompt are both the user's: join them",
+            ":1:prompt: turns 3 and 4 are both the user's: join them",
         ),
-        ([{**ROWS["prompt"], "prompt": " "}], ":1: turn 1 of the prompt is empty: write text into it or"),
+        ([{**ROWS["prompt"], "prompt": " "}], ":1:prompt: turn 1 is empty: write text into it or"),
         (graded(("Q", "a", 3), ("Q", "b", 3)), ": no question has two answers whose grades lie 1 apart (grades in"),
-        (graded(("Q", "a", True)), ":1: grade True is not a number: correct it"),
+        (graded(("Q", "a", True)), ":1:grade: True is not a number: correct it"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_told_with_its_place(written, rows: list[dict[str, Any]], expected: str) -> None:
@@ -213,7 +213,7 @@ def test_what_cannot_be_read_is_told_with_its_place(written, rows: list[dict[str
 def test_a_declared_format_names_the_field_that_is_missing(written) -> None:
     file = written(ROWS["question"], {"question": "x", "response_chosen": "y"})
     assert error(file, "question").startswith(
-        ":2: no response_rejected: format question needs question, response_chosen"
+        ":2:response_rejected: missing: format question needs question, response_chosen"
     )
 
 
@@ -277,17 +277,6 @@ def test_margins_reach_the_records_and_limits_hold(written) -> None:
 def test_a_split_without_pairs_is_an_error(written) -> None:
     with pytest.raises(DataError, match="of 1 pairs none is left for validation and test \\(dropped: nothing\\)"):
         build_preferences(params(written(ROWS["prompt"]), validation_fraction=0.0, test_fraction=0.0), HPO)
-
-
-def test_a_file_can_be_checked_by_itself(written) -> None:
-    rows = [ROWS["prompt"], {**ROWS["prompt"], "rejected": "A color."}, ROWS["prompt"]]
-    assert check_preference_file(written(*rows), "auto", None) == {
-        "format": "prompt",
-        "is_detected": True,
-        "num_rows": 3,
-        "num_pairs": 1,
-        "dropped": {"duplicate": 1, "equal_answers": 1},
-    }
 
 
 def test_graded_answers_need_their_fields() -> None:

@@ -99,7 +99,7 @@ def test_no_network_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("the network was used")
 
     monkeypatch.setattr(socket, "socket", refuse)
-    language._model.cache_clear()
+    language._load_model.cache_clear()
     assert identify(pa.array([SENTENCES["es"]])).codes.tolist() == ["es"]
 
 

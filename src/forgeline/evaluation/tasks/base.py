@@ -99,11 +99,13 @@ def questions_of(task: str, held_out: HeldOut) -> list[EvalSample]:
     return questions
 
 
-def answer_branches(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], answers: Sequence[str]) -> Branches:
-    """The chat of `prompt` and each of `answers`, scored on the answer and its end-of-turn token."""
+def answer_branches(
+    tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], answers: Sequence[str], tools: str = ""
+) -> Branches:
+    """The chat of `prompt` (with its `tools`) and each of `answers`, scored on the answer and its end-of-turn token."""
     prompts, spoken = [], []
     for answer in answers:
-        chat = render_conversation(tokenizer, [*prompt, {"role": "assistant", "content": answer}])
+        chat = render_conversation(tokenizer, [*prompt, {"role": "assistant", "content": answer}], tools)
         start = 1 + max(index for index, marked in enumerate(chat.assistant_mask[:-1]) if not marked)
         prompts.append(chat.input_ids[:start])
         spoken.append(chat.input_ids[start:])

@@ -38,7 +38,7 @@ def choose(subject: Subject, questions: list[EvalSample], batch_tokens: int, per
     for question in questions:
         if len(question.choices) < 2 or question.reference not in question.choices:
             raise DataError(f"evaluation question {question.sample_id} lacks choices, or its reference is none of them")
-    rows = [answer_branches(subject.tokenizer, sample.prompt, sample.choices) for sample in questions]
+    rows = [answer_branches(subject.tokenizer, sample.prompt, sample.choices, sample.tools) for sample in questions]
     scored = subject.work.by_length(
         [row.num_tokens for row in rows],
         batch_tokens,

@@ -26,7 +26,8 @@ class OrganSystem:
         """Accuracy, macro-F1 over the true classes, and the share of answers that could be read."""
         questions = questions_of(self.name, held_out)
         prompts = [sample.prompt for sample in questions]
-        written = write_answers(subject, prompts, scoring.max_new_tokens, scoring.batch_tokens)
+        tools = [sample.tools for sample in questions]
+        written = write_answers(subject, prompts, scoring.max_new_tokens, scoring.batch_tokens, tools)
         answers = [boxed_answer(given.output) for given in written]
         references = [_true_class(sample) for sample in questions]
         rows = [

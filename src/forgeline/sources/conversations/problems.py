@@ -15,6 +15,8 @@ Kind = Literal[
     "empty",
     "echo",
     "tools",  # a definition or a call that is no JSON
+    "equal_answers",  # of a preference pair
+    "parted_early",  # two transcripts that are answers to different prompts
 ]
 FILTERABLE: tuple[Kind, ...] = ("empty", "echo")  # a whole conversation that teaches nothing: may be dropped instead
 

@@ -6,6 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from forgeline.sources.conversations.commands import FileFigures, Verdict
+from forgeline.sources.conversations.problems import Problems
 
 
 def format_lines(verdict: Verdict) -> list[str]:
@@ -26,9 +27,8 @@ def summary_table(verdict: Verdict) -> Table:
     return table
 
 
-def problem_lines(verdict: Verdict) -> list[str]:
+def problem_lines(problems: Problems) -> list[str]:
     """The first problems in full, then how many there are of each kind."""
-    problems = verdict.problems
     if not problems.total:
         return []
     left_out = problems.total - len(problems.listed)

@@ -27,7 +27,7 @@ def detect_format(rows: Iterable[tuple[Row, Where]], graded: GradedParams | None
         if not first:
             first, possible = where(), found
             if not possible:
-                raise DataError(f"{first}: {_unknown(row, graded)}")
+                raise DataError(f"{first}: {unknown_fields(row, graded)}")
             continue
         left = [name for name in possible if name in found]
         if not left:
@@ -57,7 +57,8 @@ def _fields(name: FormatName, graded: GradedParams | None) -> tuple[str, ...]:
     return PAIR_FORMATS[name].fields
 
 
-def _unknown(row: Row, graded: GradedParams | None) -> str:
+def unknown_fields(row: Row, graded: GradedParams | None) -> str:
+    """Says that a row is in no format, and what the fields of each are."""
     names: list[FormatName] = [*_PAIR_NAMES, *(["graded"] if graded is not None else [])]  # type: ignore[list-item]
     known = "; ".join(f"{name}: {', '.join(_fields(name, graded))}" for name in names)
     return (

@@ -12,6 +12,7 @@ from forgeline.core.errors import DataError
 from forgeline.sources.formats.records import Where
 from forgeline.sources.preference_formats.pairs import Candidate, Row, require_fields
 from forgeline.sources.preference_formats.params import GradedParams
+from forgeline.sources.preference_formats.problems import RowProblem
 from forgeline.sources.questions import user
 from forgeline.text.split import unit_hash
 
@@ -36,7 +37,9 @@ class GradedPairs:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class GradedAnswer:
+    """An answer, perhaps empty, and its grade."""
+
     text: str
     grade: float
 
@@ -58,12 +61,12 @@ def graded_pairs(rows: Iterable[tuple[Row, Where]], path: Path, params: GradedPa
     Raises:
         DataError: A row lacks a field or has a grade that is no number, or no two answers to a question differ enough.
     """
-    questions: dict[str, list[_Answer]] = {}
+    questions: dict[str, list[GradedAnswer]] = {}
     names: dict[str, str] = {}
     empty: list[Candidate] = []
     grades: set[float] = set()
     for row, where in rows:
-        question, answer = _read(row, where, params)
+        question, answer = read_answer(row, where, params)
         grades.add(answer.grade)
         key = " ".join(question.lower().split())
         names.setdefault(key, question)
@@ -89,21 +92,22 @@ def graded_pairs(rows: Iterable[tuple[Row, Where]], path: Path, params: GradedPa
     return GradedPairs(found, over_limit, len(questions), without)
 
 
-def _read(row: Row, where: Where, params: GradedParams) -> tuple[str, _Answer]:
+def read_answer(row: Row, where: Where, params: GradedParams) -> tuple[str, GradedAnswer]:
+    """The question of a row and its answer; raises `RowProblem`."""
     fields = graded_fields(params)
     require_fields(row, fields, "graded", where)
     question, text, grade = (row[field] for field in fields)
     for field, value in zip(fields[:2], (question, text), strict=True):
         if not isinstance(value, str):
-            raise DataError(f"{where()}: {field} is not a text: correct it")
+            raise RowProblem("wrong_type", where, field, "is not a text: correct it")
     if not question.strip():
-        raise DataError(f"{where()}: {fields[0]} is empty: write text into it or remove the row")
+        raise RowProblem("empty", where, fields[0], "is empty: write text into it or remove the row")
     if isinstance(grade, bool) or not isinstance(grade, int | float) or not math.isfinite(grade):
-        raise DataError(f"{where()}: {fields[2]} {grade!r} is not a number: correct it")
-    return question, _Answer(text, float(grade))
+        raise RowProblem("wrong_type", where, fields[2], f"{grade!r} is not a number: correct it")
+    return question, GradedAnswer(text, float(grade))
 
 
-def _pairs(question: str, answers: list[_Answer], min_margin: float) -> list[Candidate]:
+def _pairs(question: str, answers: list[GradedAnswer], min_margin: float) -> list[Candidate]:
     return [
         Candidate(user(question), better.text, worse.text, better.grade - worse.grade)
         for better in answers

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from forgeline.core.errors import DataError
 from forgeline.core.records import Message
 from forgeline.sources.formats.records import Where
+from forgeline.sources.preference_formats.problems import RowProblem
 from forgeline.sources.preference_formats.turns import (
     answer_text,
     check_prompt,
@@ -55,13 +55,12 @@ def missing_fields(row: Row, fields: tuple[str, ...]) -> list[str]:
 
 
 def require_fields(row: Row, fields: tuple[str, ...], name: str, where: Where) -> None:
-    """Raises `DataError` with the names of fields that a row of the format `name` lacks."""
+    """Raises `RowProblem` with the names of fields that a row of the format `name` lacks."""
     missing = missing_fields(row, fields)
     if missing:
-        raise DataError(
-            f"{where()}: no {', '.join(missing)}: format {name} needs {', '.join(fields)} (the row has "
-            f"{', '.join(row) or 'nothing'})"
-        )
+        found = ", ".join(row) or "nothing"
+        text = f"missing: format {name} needs {', '.join(fields)} (the row has {found}): add it or remove the row"
+        raise RowProblem("missing_field", where, ", ".join(missing), text)
 
 
 def _read_prompt(row: Row, where: Where) -> Candidate:
@@ -73,10 +72,10 @@ def _read_question(row: Row, where: Where) -> Candidate:
     history = row.get("history") or []
     for place, pair in enumerate(history if isinstance(history, list) else [history]):
         if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
-            raise DataError(f"{where()}: history[{place}] is not [question, answer]: correct it")
+            raise RowProblem("wrong_type", where, f"history[{place}]", "is not [question, answer]: correct it")
         prompt += [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]
     if not isinstance(row["question"], str):
-        raise DataError(f"{where()}: question is not a text: correct it")
+        raise RowProblem("wrong_type", where, "question", "is not a text: correct it")
     prompt.append({"role": "user", "content": row["question"]})
     return _candidate(row, prompt, "response_chosen", "response_rejected", where)
 
@@ -114,7 +113,8 @@ def _dialogue(value: Any, field: str, where: Where) -> list[Message]:
         return transcript_turns(value, field, where)
     turns = messages(value, field, where)
     if len(turns) < 2 or turns[-1]["role"] != "assistant":
-        raise DataError(f"{where()}: {field} should be a dialogue that ends with the assistant's answer")
+        text = "should be a dialogue that ends with the assistant's answer: correct it"
+        raise RowProblem("role_order", where, field, text)
     return turns
 
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from forgeline.core.errors import DataError
 from forgeline.core.records import Message
 from forgeline.sources.formats.records import Where
+from forgeline.sources.preference_formats.problems import RowProblem
 
 ROLES = ("system", "user", "assistant", "function_call", "observation")
 _ALIASES = {"human": "user", "gpt": "assistant", "bot": "assistant", "tool": "observation"}
@@ -27,13 +27,12 @@ def transcript_turns(text: str, field: str, where: Where) -> list[Message]:
     """The turns of a transcript, which must alternate, human first and assistant last; the last may be empty.
 
     Raises:
-        DataError: They do not, or one before the last is empty.
+        RowProblem: They do not, or one before the last is empty.
     """
     marks = list(_SPEAKER.finditer(text))
     if not is_transcript(text):
-        raise DataError(
-            f"{where()}: {field} does not begin with 'Human:': write turns as \"\\n\\nHuman: ...\\n\\nAssistant: ...\""
-        )
+        text = "does not begin with 'Human:': write turns as \"\\n\\nHuman: ...\\n\\nAssistant: ...\""
+        raise RowProblem("wrong_type", where, field, text)
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     turns = [
         {"role": _SPEAKERS[mark[1]], "content": text[mark.end() : end].strip()}
@@ -41,14 +40,12 @@ def transcript_turns(text: str, field: str, where: Where) -> list[Message]:
     ]
     for place, (turn, speaker) in enumerate(zip(turns, ["user", "assistant"] * len(turns), strict=False), start=1):
         if turn["role"] != speaker:
-            raise DataError(
-                f"{where()}: {field}: turn {place} is the {turn['role']}'s like the one before it: join the two, or "
-                "remove the row"
-            )
+            text = f"turn {place} is the {turn['role']}'s like the one before it: join the two, or remove the row"
+            raise RowProblem("role_order", where, field, text)
         if not turn["content"] and place < len(turns):
-            raise DataError(f"{where()}: {field}: turn {place} is empty: write text into it or remove the row")
+            raise RowProblem("empty", where, field, f"turn {place} is empty: write text into it or remove the row")
     if turns[-1]["role"] != "assistant":
-        raise DataError(f"{where()}: {field} ends with the human's turn: it must end with an answer")
+        raise RowProblem("role_order", where, field, "ends with the human's turn: it must end with an answer")
     return turns
 
 
@@ -56,34 +53,40 @@ def messages(value: Any, field: str, where: Where) -> list[Message]:
     """A list of messages with our role names; a text is what a user says.
 
     Raises:
-        DataError: It is something else, or a message has no known role or no text.
+        RowProblem: It is something else, or a message has no known role or no text.
     """
     if isinstance(value, str):
         return [{"role": "user", "content": value}]
     if not isinstance(value, list) or not value:
-        raise DataError(f"{where()}: {field} is neither a text nor a list of messages: correct it")
+        raise RowProblem("wrong_type", where, field, "is neither a text nor a list of messages: correct it")
     return [_message(item, f"{field}[{place}]", where) for place, item in enumerate(value)]
 
 
 def check_prompt(prompt: Sequence[Message], where: Where) -> None:
-    """Raises `DataError` unless turns alternate, have text, and end where the assistant is to speak."""
+    """Raises `RowProblem` unless turns alternate, have text, and end where the assistant is to speak."""
     for place, message in enumerate(prompt, start=1):
         role = message["role"]
         if not message["content"].strip():
-            raise DataError(f"{where()}: turn {place} of the prompt is empty: write text into it or remove the row")
+            raise RowProblem("empty", where, "prompt", f"turn {place} is empty: write text into it or remove the row")
         if role == "system" and place > 1:
-            raise DataError(f"{where()}: turn {place} of the prompt is the system's: it can only be the first")
+            raise RowProblem(
+                "role_order", where, "prompt", f"turn {place} is the system's: it can only be the first, move it"
+            )
         if place > 1 and role == prompt[place - 2]["role"]:
-            raise DataError(f"{where()}: turns {place - 1} and {place} of the prompt are both the {role}'s: join them")
+            raise RowProblem(
+                "role_order", where, "prompt", f"turns {place - 1} and {place} are both the {role}'s: join them"
+            )
     if not prompt or prompt[-1]["role"] not in ("user", "observation"):
-        raise DataError(f"{where()}: the prompt does not end with the user's turn: the answers have to follow on it")
+        raise RowProblem(
+            "role_order", where, "prompt", "does not end with the user's turn: the answers have to follow on it"
+        )
 
 
 def answer_text(value: Any, prompt: Sequence[Message], field: str, where: Where) -> str:
     """An answer given as text, as one message, or as messages that may repeat the prompt first.
 
     Raises:
-        DataError: It is something else, or the messages after the prompt are not one of the assistant.
+        RowProblem: It is something else, or the messages after the prompt are not one of the assistant.
     """
     if isinstance(value, str):
         return value
@@ -94,7 +97,8 @@ def answer_text(value: Any, prompt: Sequence[Message], field: str, where: Where)
         turns = turns[len(prompt) :]
     if [turn["role"] for turn in turns] != ["assistant"]:
         roles = ", ".join(turn["role"] for turn in turns) or "nothing"
-        raise DataError(f"{where()}: {field} should be one answer of the assistant after the prompt, has {roles}")
+        text = f"should be one answer of the assistant after the prompt, has {roles}: correct it"
+        raise RowProblem("role_order", where, field, text)
     return turns[0]["content"]
 
 
@@ -104,7 +108,7 @@ def _message(item: Any, field: str, where: Where) -> Message:
     role = _ALIASES.get(role, role) if isinstance(role, str) else role
     if role not in ROLES:
         known = ", ".join((*ROLES, *_ALIASES))
-        raise DataError(f"{where()}: {field} has the role {role!r}, which is none of {known}: correct it")
+        raise RowProblem("unknown_role", where, field, f"has the role {role!r}, which is none of {known}: correct it")
     if not isinstance(content, str):
-        raise DataError(f"{where()}: {field} has no text as content: write it or remove the row")
+        raise RowProblem("wrong_type", where, field, "has no text as content: write it or remove the row")
     return {"role": role, "content": content}

@@ -50,7 +50,8 @@ class _Method(OptimizationParams):
 
     Attributes:
         lora: The adapter that is trained; without it the model is the reference.
-        scoring_model: Model folder: the reward model, or the teacher of `distill`.
+        scoring_model: Model folder: the reward model, or the teacher of `distill`; an input of the stage. Where neither
+            is asked, models/sft, which is an input anyway.
         tasks: Tasks of the conversations whose prompts are answered; their last turn is the reference answer.
         prompts_per_step: Different prompts of one step.
         group_size: Answers sampled to each prompt.

@@ -167,7 +167,7 @@ def select_prompts(
         if params.reward_weights.exact and not is_verifiable(reference):
             dropped["not_verifiable"] += 1
             continue
-        ids = tuple(render_prompt(tokenizer, record.messages[:-1]))
+        ids = tuple(render_prompt(tokenizer, record.messages[:-1], record.tools))
         if longest is not None and len(ids) > longest:
             dropped["too_long"] += 1
             continue

@@ -1,0 +1,173 @@
+"""Training curves of experiments and commits laid over each other, with the parameters that set them apart."""
+
+import csv
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from forgeline.core.errors import ForgelineError
+from forgeline.core.params import plain, read_yaml
+from forgeline.reporting.plots import Line, line_chart
+from forgeline.reporting.sections import axis_label, is_wide, parse_history, prominent, thin
+from forgeline.tracking.git import Revision, committed_revisions, workspace
+
+HISTORY = "metrics/history"
+_POINTS = 100  # of one curve
+_LINES_PER_COLOUR = 8  # s1 … s8, then the same colours dashed
+Points = list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One state of the repository.
+
+    Attributes:
+        revision: Its name and commit.
+        histories: The curves of each training stage, by column.
+        changes: Parameters that differ from the files here: name, value there, value here.
+    """
+
+    revision: Revision
+    histories: Mapping[str, Mapping[str, Points]]
+    changes: Sequence[tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """What the page shows of experiments; nothing to compare leaves `experiments` empty.
+
+    Attributes:
+        experiments: Each with its CSS class.
+        charts: Stage, figure and drawing.
+        num_left_out: Older states with curves of their own that are not shown.
+    """
+
+    experiments: Sequence[tuple[str, Experiment]]
+    charts: Sequence[tuple[str, str, Markup]]
+    num_left_out: int
+    max_changes: int = 12  # of parameters, shown for one state
+
+
+def overlay(max_revisions: int) -> Overlay:
+    """The files here and the newest other states whose training curves differ from them and from each other.
+
+    Args:
+        max_revisions: How many states, with the one here.
+
+    Raises:
+        DataError: A history file is broken.
+    """
+    if max_revisions < 2:
+        return Overlay([], [], 0)
+    others = _with_own_curves(committed_revisions())
+    here = _read(workspace(), {})
+    params = _parameters(here.revision)
+    found = [here]
+    num_read = 0
+    for revision in others:
+        num_read += 1
+        try:
+            experiment = _read(revision, params)
+        except ForgelineError:
+            continue  # a file of an old commit that this code cannot read is no reason to show nothing
+        if all(experiment.histories != known.histories for known in found):
+            found.append(experiment)
+        if len(found) == max_revisions:
+            break
+    if len(found) < 2:
+        return Overlay([], [], 0)
+    styled = [(_style(number), experiment) for number, experiment in enumerate(found)]
+    return Overlay(styled, list(_charts(styled)), len(others) - num_read)
+
+
+def _with_own_curves(revisions: Sequence[Revision]) -> list[Revision]:
+    """Newest first, one for each state of the history folder: most commits leave the curves as they were."""
+    ordered = sorted(revisions, key=lambda revision: (revision.timestamp, revision.name), reverse=True)
+    asked = "".join(f"{revision.commit}:{HISTORY}\n" for revision in ordered)
+    answer = _git("cat-file", "--batch-check", text=asked).splitlines()
+    distinct: dict[str, Revision] = {}
+    for revision, line in zip(ordered, answer, strict=False):
+        tree, _, kind = line.partition(" ")
+        if kind.startswith("tree") and (tree not in distinct or revision.kind == "experiment"):
+            distinct[tree] = revision  # an experiment's name says more than a commit's
+    return list(distinct.values())
+
+
+def _read(revision: Revision, here: Mapping[str, Any]) -> Experiment:
+    there = _parameters(revision) if here else {}
+    names = sorted(here.keys() | there.keys())
+    changes = [(name, _said(there, name), _said(here, name)) for name in names if there.get(name) != here.get(name)]
+    histories = {}
+    for path in _history_files(revision):
+        text = revision.read(path)
+        if text is not None:
+            columns = parse_history(csv.DictReader(text.splitlines()), f"{path} of {revision.name}")
+            histories[Path(path).stem] = {name: thin(points, _POINTS) for name, points in columns.items()}
+    return Experiment(revision, histories, changes)
+
+
+def _history_files(revision: Revision) -> list[str]:
+    if revision.kind == "workspace":
+        return sorted(path.as_posix() for path in Path(HISTORY).glob("*.csv"))
+    listed = _git("ls-tree", "--name-only", revision.commit, f"{HISTORY}/")
+    return [line for line in listed.splitlines() if line.endswith(".csv")]
+
+
+def _parameters(revision: Revision) -> dict[str, Any]:
+    """Every parameter by its dotted name."""
+    text = revision.read("params.yaml")
+    if not text:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:  # the reader names the file in its messages, so it wants one
+        file = Path(folder) / "params.yaml"
+        file.write_text(text, encoding="utf-8")
+        return dict(_leaves(plain(read_yaml(file)) or {}))
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _said(params: Mapping[str, Any], name: str) -> str:
+    return str(params[name]) if name in params else "(not there)"
+
+
+def _charts(experiments: Sequence[tuple[str, Experiment]]) -> Iterator[tuple[str, str, Markup]]:
+    """The prominent figures of stages on which at least two states differ, one drawing each."""
+    stages = dict.fromkeys(stage for _, experiment in experiments for stage in experiment.histories)
+    for stage in stages:
+        having = [(style, experiment) for style, experiment in experiments if stage in experiment.histories]
+        if all(experiment.histories[stage] == having[0][1].histories[stage] for _, experiment in having):
+            continue
+        columns = dict.fromkeys(name for _, experiment in having for name in experiment.histories[stage])
+        for column in prominent(list(columns)):
+            lines = [
+                Line(experiment.revision.name, experiment.histories[stage][column], style)
+                for style, experiment in having
+                if column in experiment.histories[stage]
+            ]
+            if len(lines) < 2:
+                continue
+            wide = is_wide(column, lines)
+            chart = line_chart(f"{stage}: {column}", lines, "step", axis_label(column, wide), wide)
+            yield stage, column, Markup(chart)
+
+
+def _style(number: int) -> str:
+    dashes = ("", " dashed", " dotted")[number // _LINES_PER_COLOUR % 3]
+    return f"s{number % _LINES_PER_COLOUR + 1}{dashes}"
+
+
+def _git(*arguments: str, text: str | None = None) -> str:
+    """What git prints; nothing where it fails, outside a repository for instance."""
+    done = subprocess.run(["git", *arguments], capture_output=True, input=text.encode() if text else None)
+    return done.stdout.decode("utf-8", errors="replace") if done.returncode == 0 else ""

@@ -1,0 +1,83 @@
+"""Tasks in forked processes, for functions that keep Python's lock and would only take turns on threads.
+
+Workers are forked before the first task, with all modules imported. They leave stop signals to the stage, which kills
+them when it gives up, and the kernel kills them should the stage itself be killed.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from multiprocessing.process import BaseProcess
+from typing import TypeVar
+
+from forgeline.core.errors import ForgelineError
+from forgeline.core.process import STOP_SIGNALS
+from forgeline.runner.outcome import Outcome, outcome_of
+
+_PR_SET_PDEATHSIG = 1
+
+TaskT = TypeVar("TaskT")
+ResultT = TypeVar("ResultT")
+
+
+def run_in_forks(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], num_workers: int) -> Iterator[ResultT]:
+    """The results of `function` for every task, in their order. Workers start at once (Linux only).
+
+    Args:
+        function: A function of a module.
+        tasks: What it is called with, pickled.
+        num_workers: How many processes; call this while the process has a single thread.
+
+    Raises:
+        ForgelineError: A worker was killed.
+        Exception: Whatever `function` raises; its note tells where in the worker. Files of other tasks may then be half
+            written.
+    """
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(num_workers, multiprocessing.get_context("fork"), _leave_signals_to, (os.getpid(),))
+    left = iter(tasks)
+    # Results not yet fetched wait in memory.
+    waiting = deque(pool.submit(outcome_of, function, task, "worker process") for task in islice(left, 2 * num_workers))
+    workers = [child for child in multiprocessing.active_children() if child not in others]
+
+    def results() -> Iterator[ResultT]:
+        try:
+            while waiting:
+                yield _result(waiting.popleft())
+                waiting.extend(pool.submit(outcome_of, function, task, "worker process") for task in islice(left, 1))
+        except BaseException:  # an interrupt as well, and a caller that wants no more
+            _kill(workers)
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    return results()
+
+
+def _result(future: "Future[Outcome]") -> ResultT:  # type: ignore[type-var]
+    try:
+        result: ResultT = future.result().unwrap()
+    except BrokenProcessPool as error:
+        raise ForgelineError(
+            "a worker process was killed: see whether the machine ran out of memory, then set FORGELINE_WORKERS=1"
+        ) from error
+    return result
+
+
+def _leave_signals_to(stage: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != stage:  # it died before the call, so no signal will come
+        os._exit(1)
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _kill(workers: Sequence[BaseProcess]) -> None:
+    for worker in workers:
+        worker.kill()
