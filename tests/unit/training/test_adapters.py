@@ -20,6 +20,7 @@ from forgeline.training.adapters import expected_parameters, find_targets, new_a
 from forgeline.training.params.peft import PeftParams
 from forgeline.training.params.sft import SftParams
 from forgeline.training.sft import train_sft
+from forgeline.training.sft_model import lineage_facts
 
 IDS = torch.tensor([[2, 50, 60, 70, 80]])
 LLAMA = (["q_proj", "v_proj"], ["k_proj", "o_proj", "q_proj", "v_proj"], ["down_proj", "gate_proj", "up_proj"])
@@ -252,3 +253,16 @@ def test_quantized_bases(chat_model, context, conversations, tmp_path, kind) -> 
     assert files(tmp_path / "0") == files(tmp_path / "1")
     plain = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "0").eval()  # on the base as it is
     torch.testing.assert_close(plain(IDS).logits, calm.model.eval()(IDS).logits.float(), rtol=0.5, atol=0.5)
+
+
+def test_the_lineage_names_a_library_where_it_is_used() -> None:
+    from importlib.metadata import version
+
+    from forgeline.quantization.libraries import used_library
+
+    assert lineage_facts(SftParams(**SFT)) == {}
+    assert lineage_facts(SftParams(**{**SFT, "peft": PEFT["qlora"]})) == {
+        "optional_libraries": {"bitsandbytes": version("bitsandbytes")}
+    }
+    assert used_library("gptq") == {}
+    assert used_library("torchao_int8") == {"optional_libraries": {"torchao": version("torchao")}}
