@@ -218,7 +218,8 @@ def _model_facts(path: Path) -> dict[str, str]:
         return {}
     content = read_json(file)
     environment = content.get("environment", {})
-    libraries = ", ".join(f"{name} {version}" for name, version in environment.get("libraries", {}).items())
+    versions = {**environment.get("libraries", {}), **content.get("optional_libraries", {})}
+    libraries = ", ".join(f"{name} {version}" for name, version in versions.items())
     facts = {
         "tokenizer": content.get("tokenizer"),
         "code sha256": content.get("code_sha256"),
