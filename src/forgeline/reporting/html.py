@@ -114,6 +114,7 @@ def _render(
         baselines=[baseline_of(rows, column.key) for column in columns],
         rows=rows,
         missing=content.missing,
+        has_full_names=any(row.get("full_name") for row in rows),
         cells={row["model"]: [_cell(rows, row, column) for column in columns] for row in rows},
         compared_tasks=list(dict.fromkeys(task for row in rows for task in row["comparisons"])),
         colours=colours,

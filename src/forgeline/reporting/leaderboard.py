@@ -99,22 +99,6 @@ def not_evaluated(metrics_folder: Path, order: Sequence[str], lock: Container[st
     return missing
 
 
-def read_leaderboard(path: Path, order: Sequence[str], lock: Container[str]) -> tuple[list[Row], list[dict[str, str]]]:
-    """The rows that still hold and the models that have none.
-
-    DVC does not run `report` when an evaluation before it failed, so the file may be older than the metrics.
-
-    Args:
-        path: leaderboard.json in the metrics folder.
-        order: Models as the pipeline lists them.
-        lock: Stages in dvc.lock.
-    """
-    missing = not_evaluated(path.parent, order, lock)
-    gone = {model["model"] for model in missing}
-    rows = read_json(path)["rows"]
-    return [row for row in rows if row["model"] not in gone], missing
-
-
 def columns_of(rows: Sequence[Row]) -> list[Column]:
     """The score columns that these rows fill: the headlines, then every score of tasks the headlines do not know."""
     present = {key for row in rows for key in row["scores"]}

@@ -15,7 +15,7 @@ from forgeline.reporting.leaderboard import (
     model_parents,
     not_evaluated,
 )
-from forgeline.reporting.terminal import LeaderboardTable, leaderboard_here
+from forgeline.reporting.terminal import leaderboard_table
 
 METRICS = Path("metrics")
 
@@ -60,7 +60,7 @@ def test_parents_are_the_nearest_evaluated_ancestors() -> None:
 
 def test_the_terminal_shows_values_intervals_and_baselines(repository: Path) -> None:
     console = Console(width=80, record=True, file=StringIO())
-    console.print(LeaderboardTable(collect_rows(METRICS, ["base", "sft"], {}, []), []))
+    console.print(leaderboard_table(collect_rows(METRICS, ["base", "sft"], {}, [])))
     text = console.export_text()
     assert ".750" in text
     assert ".65….85" in text
@@ -88,23 +88,11 @@ def test_models_without_an_evaluation_are_named_with_the_reason(repository: Path
     assert missing[1]["reason"].startswith("its evaluation has not ended well yet")
 
 
-def test_the_terminal_does_not_show_scores_of_an_evaluation_that_failed_since(repository: Path) -> None:
-    rows = collect_rows(METRICS, ["base", "sft"], {}, [])
-    write_json(METRICS / "leaderboard.json", {"rows": rows})
-    (METRICS / "evaluate" / "sft.json").unlink()
-    console = Console(width=80, record=True, file=StringIO())
-    console.print(leaderboard_here(METRICS / "leaderboard.json"))
-    text = console.export_text()
-    assert ".250" in text
-    assert ".750" not in text
-    assert "sft: not evaluated" in text
-
-
 def test_more_models_than_fit_go_into_further_tables(repository: Path) -> None:
     rows = collect_rows(METRICS, ["base", "sft"], {}, [])
     many = [{**rows[1], "model": f"a_longer_name_{number}"} for number in range(9)]
     console = Console(width=80, record=True, file=StringIO())
-    console.print(LeaderboardTable(many, []))
+    console.print(leaderboard_table(many))
     text = console.export_text()
     assert text.count("Leaderboard") == 3
     assert all(row["model"] in text for row in many)
