@@ -239,7 +239,9 @@ def _tuned_answers(metrics_folder: Path, stages: Sequence[PipelineStage]) -> lis
 def _figures_of_text(found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Figures of the stages between the corpus and the model, but for those that a picture shows."""
     return {
-        name: {key: value for key, value in found[name].items() if not key.startswith(("sources.", "usage"))}
+        name: {
+            key: value for key, value in found[name].items() if "sources." not in key and not key.startswith("usage")
+        }
         for name in ("tokenizer", "pack", "baseline")
         if name in found
     }
