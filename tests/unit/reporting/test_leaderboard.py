@@ -1,12 +1,15 @@
+import json
 from io import StringIO
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from forgeline.core.pipeline import PipelineStage, read_pipeline
 from forgeline.core.storage import read_jsonl, write_json
 from forgeline.reporting.comparison import compare
 from forgeline.reporting.leaderboard import (
+    FAILED_VARIABLE,
     as_csv,
     baseline_of,
     best_of,
@@ -81,11 +84,26 @@ def test_bits_per_weight_come_from_quantization_and_of_its_parent_from_the_size(
     assert [line["bits_per_weight"] for line in as_csv([base, sft])] == [32.0, 4.5]
 
 
-def test_models_without_an_evaluation_are_named_with_the_reason(repository: Path) -> None:
+def test_the_csv_says_which_differences_are_sure(repository: Path) -> None:
+    samples = {"base": [{"task": "maths", "sample_id": str(n), "correct": False} for n in range(9)]}
+    samples["sft"] = [row | {"correct": True} for row in samples["base"]]
+    base, sft = as_csv(collect_rows(METRICS, ["base", "sft"], {"sft": "base"}, compare(samples, {"sft": "base"})))
+    assert (sft["maths.parent.difference"], sft["maths.parent.significant"]) == (1.0, True)
+    assert sft["maths.parent.p_value"] == pytest.approx(2 / 2**9)
+    assert base["maths.parent.significant"] == ""
+
+
+def test_models_without_an_evaluation_are_named_with_the_reason(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     missing = not_evaluated(METRICS, ["base", "sft", "dpo", "ppo"], {"evaluate@dpo"})
     assert [model["model"] for model in missing] == ["dpo", "ppo"]
     assert missing[0]["reason"].startswith("its last evaluation failed or was removed: `dvc repro evaluate@dpo`")
     assert missing[1]["reason"].startswith("its evaluation has not ended well yet")
+    monkeypatch.setenv(FAILED_VARIABLE, json.dumps({"dpo": {"status": "failed", "reason": "the logits are NaN"}}))
+    [dpo, ppo] = not_evaluated(METRICS, ["dpo", "ppo"], {})
+    assert dpo == {"model": "dpo", "status": "failed", "reason": "the logits are NaN"}
+    assert ppo["status"] == "not evaluated"
 
 
 def test_more_models_than_fit_go_into_further_tables(repository: Path) -> None:
