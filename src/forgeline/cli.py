@@ -251,9 +251,10 @@ def leaderboard() -> None:
     """Print the scores of all evaluated models."""
     from rich.console import Console
 
-    from forgeline.reporting.terminal import leaderboard_here
+    from forgeline.core.storage import read_json
+    from forgeline.reporting.terminal import leaderboard_table
 
-    Console().print(leaderboard_here(LEADERBOARD))
+    Console().print(leaderboard_table(read_json(LEADERBOARD)["rows"]))
 
 
 @app.command()

@@ -41,12 +41,13 @@ def reproduce(arguments: Sequence[str]) -> tuple[int, int]:
 
 def announce_result(status: int, num_run: int, seconds: float) -> None:
     """Prints the leaderboard, where the report is, and what it took."""
-    if (num_run or status != 0) and LEADERBOARD.exists():
+    if status == 0 and num_run and LEADERBOARD.exists():
         from rich.console import Console
 
-        from forgeline.reporting.terminal import leaderboard_here
+        from forgeline.core.storage import read_json
+        from forgeline.reporting.terminal import leaderboard_table
 
-        Console().print(leaderboard_here(LEADERBOARD))  # of a failed evaluation it says so
+        Console().print(leaderboard_table(read_json(LEADERBOARD)["rows"]))
     outcome = "ended" if status == 0 else "FAILED"
     minutes, rest = divmod(round(seconds), 60)
     print(f"{outcome}: {num_run} stages changed in {minutes} min {rest} s; report: {REPORT}", file=sys.stderr)

@@ -114,6 +114,7 @@ def _render(
         baselines=[baseline_of(rows, column.key) for column in columns],
         rows=rows,
         missing=content.missing,
+        has_full_names=any(row.get("full_name") for row in rows),
         cells={row["model"]: [_cell(rows, row, column) for column in columns] for row in rows},
         compared_tasks=list(dict.fromkeys(task for row in rows for task in row["comparisons"])),
         colours=colours,
@@ -238,7 +239,9 @@ def _tuned_answers(metrics_folder: Path, stages: Sequence[PipelineStage]) -> lis
 def _figures_of_text(found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Figures of the stages between the corpus and the model, but for those that a picture shows."""
     return {
-        name: {key: value for key, value in found[name].items() if not key.startswith(("sources.", "usage"))}
+        name: {
+            key: value for key, value in found[name].items() if "sources." not in key and not key.startswith("usage")
+        }
         for name in ("tokenizer", "pack", "baseline")
         if name in found
     }
