@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 
 from forgeline.core.pipeline import PipelineStage
 from forgeline.reporting.comparison import Samples
+from forgeline.reporting.contamination import contamination_table
 from forgeline.reporting.conversations import conversation_page
 from forgeline.reporting.corpus import drop_funnel, metrics_of, source_funnels, source_mix, trained_mix
 from forgeline.reporting.corpus_charts import funnel_chart, mix_chart, source_styles
@@ -129,6 +130,7 @@ def _render(
         mixes=_mixes(metrics_folder, stages),
         tokenizer_figures=_tokenizer_figures(metrics_folder, stages),
         text_figures=_figures_of_text(found),
+        contamination=contamination_table(metrics_folder),
         conversations=conversation_page(metrics_folder, stages, content.learned),
         has_samples=any(content.samples.values()),
         tuned_answers=_tuned_answers(metrics_folder, stages),
