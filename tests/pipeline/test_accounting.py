@@ -76,7 +76,8 @@ def test_every_held_out_sample_is_scored_or_left_out_for_a_reason(smoke: Clone, 
     counts = records(smoke, f"evaluate/{model}")
     documents = len(rows(smoke, "data/holdout/documents.parquet"))
     asked = sum(len(rows(smoke, f"data/{stage}/test.parquet")) for stage in ("instructions", "preferences"))
-    assert counts["in"] == documents + asked
+    prompts = len((smoke.root / "tasks" / "smoke_prompts.jsonl").read_text().splitlines())
+    assert counts["in"] == documents + asked + prompts
     assert counts["out"] == len(samples(smoke, model))
     limit = params(smoke)["evaluate"]["scoring"]["max_documents"]
     assert counts["dropped"] == {"beyond_max_documents": documents - limit}

@@ -12,7 +12,9 @@ from tests.reliability.copies import (
     copy_of,
     leftovers,
     run_stage,
+    started,
     stop_at_checkpoint,
+    wait_until,
 )
 
 pytestmark = pytest.mark.slow
@@ -44,6 +46,30 @@ def test_a_stage_killed_midway_ends_with_the_same_hashes(smoke: Clone, tmp_path:
     assert locked(clone, address) == locked(smoke, address)
     assert checkpoint_step(clone, address) == 0
     assert leftovers(clone) == []
+
+
+def test_an_evaluation_killed_midway_ends_with_the_same_hashes(smoke: Clone, tmp_path: Path) -> None:
+    clone = copy_of(smoke, tmp_path / "copy")
+    scratch = clone.root / ".dvc" / "tmp" / "scratch"
+    for _ in range(ATTEMPTS):  # it may be over before the signal arrives
+        with started(clone, "dvc", *FORCED, "evaluate@sft") as process:
+            assert wait_until(lambda: process.poll() is not None or finished_batches(scratch) > 0, 120)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+        if before := finished_batches(scratch):
+            break
+    assert before
+    rerun = clone.dvc(*FORCED, "evaluate@sft", FORGELINE_TRACKING="off")
+    assert f"goes on after {before} finished batches" in rerun.stdout + rerun.stderr
+    assert locked(clone, "evaluate@sft") == locked(smoke, "evaluate@sft")
+    assert finished_batches(scratch) == 0
+    assert leftovers(clone) == []
+    latencies = (clone.root / "logs" / "evaluate" / "sft" / "samples.jsonl").read_text().splitlines()
+    assert len(latencies) == clone.metrics("evaluate/sft")["records"]["out"]
+
+
+def finished_batches(scratch: Path) -> int:
+    return sum(file.read_bytes().count(b"\n") for file in scratch.glob("evaluate-sft-*/finished.jsonl"))
 
 
 def test_a_stopped_stage_names_its_checkpoint_and_goes_on_from_it(smoke: Clone, tmp_path: Path) -> None:

@@ -246,3 +246,12 @@ def test_params_that_cannot_be(changes, message):
     values = {"models": ["sft"], "scoring": {**SCORING, **changes}}
     with pytest.raises(ParamsError, match=message):
         validate(values, EvaluateParams, "evaluate", "params.yaml", {})
+
+
+@pytest.mark.parametrize("task", ["perplexity", "organ_system", "is_a", "definition_choice", "preference"])
+def test_logits_that_are_no_numbers_are_never_scored(subject, task):
+    model = LlamaForCausalLM(subject.model.config).eval()
+    with torch.no_grad():
+        model.model.norm.weight.fill_(torch.inf)  # the weights of a layer are finite, what comes out is not
+    with pytest.raises(DataError, match="logits are not numbers"):
+        evaluate(Subject(model, subject.tokenizer), held_out(), scoring(tasks=[task]), {}, Journal(None))
