@@ -70,12 +70,11 @@ def repro(
     workers: Annotated[str | None, typer.Option(help="How many of their tasks run at once.")] = None,
 ) -> None:
     """Run `dvc repro` (any other arguments are passed on), then show the leaderboard and where the report is."""
-    from forgeline.core.run import check_params_once
-    from forgeline.repro import announce_result, reproduce
+    from forgeline.repro import announce_result, check_params, reproduce
     from forgeline.runner.tasks import choose_runner
 
     choose_runner(runner, workers)
-    check_params_once()
+    check_params()
     start = time.monotonic()
     status, num_run = reproduce(context.args)
     announce_result(status, num_run, time.monotonic() - start)
