@@ -76,9 +76,9 @@ def repro(
     choose_runner(runner, workers)
     check_params()
     start = time.monotonic()
-    status, num_run = reproduce(context.args)
-    announce_result(status, num_run, time.monotonic() - start)
-    raise typer.Exit(status)
+    outcome = reproduce(context.args)
+    announce_result(outcome, time.monotonic() - start)
+    raise typer.Exit(outcome.status)
 
 
 @app.command()
@@ -227,9 +227,13 @@ def leaderboard() -> None:
     from rich.console import Console
 
     from forgeline.core.storage import read_json
+    from forgeline.failures import missing_lines
     from forgeline.reporting.terminal import leaderboard_table
 
-    Console().print(leaderboard_table(read_json(LEADERBOARD)["rows"]))
+    content = read_json(LEADERBOARD)
+    Console().print(leaderboard_table(content["rows"]))
+    for line in missing_lines(content):
+        print(line)
 
 
 @app.command()
@@ -241,6 +245,30 @@ def lineage(path: Annotated[Path, typer.Argument(help="A model, data or metrics 
     from forgeline.reporting.lineage import lineage_tree
 
     Console().print(lineage_tree(path, trace(path)))
+
+
+@app.command()
+def promote(
+    model: Annotated[str, typer.Argument(help="A registered model: grpo, or forgeline-grpo.")],
+    task: Annotated[list[str] | None, typer.Option(help="It has to be better on this one; may be repeated.")] = None,
+    force: Annotated[str | None, typer.Option(help="Why to promote whatever the comparison says.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Make the candidate of a registered model its champion if it is better on the same samples; else status 1."""
+    from forgeline.core.params import load
+    from forgeline.tracking.params import RegisterParams
+    from forgeline.tracking.promotion import promote as promote_candidate
+    from forgeline.tracking.promotion import show
+    from forgeline.tracking.store import explain_store_errors
+
+    params = load("register", RegisterParams)
+    with explain_store_errors():
+        decision = promote_candidate(model, params, task or [], force)
+    if as_json:
+        print(json.dumps(decision.as_json(), indent=2, sort_keys=True))
+    else:
+        print(*show(decision), sep="\n")
+    raise typer.Exit(0 if decision.promoted or decision.champion == decision.candidate else 1)
 
 
 @app.command()

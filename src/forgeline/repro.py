@@ -7,11 +7,13 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from forgeline.core.process import STOPPED
 from forgeline.core.progress import STAGE_ORDER_VARIABLE
+from forgeline.failures import Failures, LastWords, missing_lines, show_in_leaderboard
 
 REPORT = Path("metrics/report.html")
 LEADERBOARD = Path("metrics/leaderboard.json")
@@ -23,8 +25,17 @@ CHECKED = _DVC_FOLDER / "forgeline-checked"  # written by `core.run.check_params
 _INTERRUPTED = (f"exited with {STOPPED}", f"exited with -{signal.SIGINT.value}")
 
 
-def reproduce(arguments: Sequence[str]) -> tuple[int, int]:
-    """Runs `dvc repro --keep-going` with further arguments; returns its exit status and how many stages ran.
+@dataclass(frozen=True)
+class Outcome:
+    """Exit status of `dvc repro`, how many stages changed, and those that failed."""
+
+    status: int
+    num_changed: int
+    failures: Failures
+
+
+def reproduce(arguments: Sequence[str]) -> Outcome:
+    """Runs `dvc repro --keep-going` with further arguments.
 
     `python` in the stages' commands is the interpreter this runs under, whether or not its environment is activated.
     """
@@ -38,10 +49,11 @@ def reproduce(arguments: Sequence[str]) -> tuple[int, int]:
     clear_broken_lock()
     _number_stages()
     _end_at_interrupt()
+    failures = _note_failures()
     share_dvc_work()
     before = _locked_entries()
     status = int(dvc(["repro", "--keep-going", *arguments]))
-    return status, len(_locked_entries() - before)
+    return Outcome(status, len(_locked_entries() - before), failures)
 
 
 def check_params() -> None:
@@ -56,18 +68,29 @@ def check_params() -> None:
         check_params_once()
 
 
-def announce_result(status: int, num_run: int, seconds: float) -> None:
-    """Prints the leaderboard, where the report is, and what it took."""
-    if status == 0 and num_run and LEADERBOARD.exists():
+def announce_result(outcome: Outcome, seconds: float) -> None:
+    """Prints the leaderboard, what failed, where the report is, and what it took."""
+    failures = outcome.failures
+    refusal = show_in_leaderboard(failures, LEADERBOARD) if failures.reasons else ""
+    if (outcome.num_changed or failures.reasons) and not refusal and LEADERBOARD.exists():
         from rich.console import Console
 
         from forgeline.core.storage import read_json
         from forgeline.reporting.terminal import leaderboard_table
 
-        Console().print(leaderboard_table(read_json(LEADERBOARD)["rows"]))
-    outcome = "ended" if status == 0 else "FAILED"
+        content = read_json(LEADERBOARD)
+        Console().print(leaderboard_table(content["rows"]))
+        for line in missing_lines(content):
+            print(line)
+    for line in failures.lines():
+        print(line, file=sys.stderr)
+    if refusal:
+        print(f"{LEADERBOARD} is that of the run before; making it again ended with: {refusal}", file=sys.stderr)
+    ending = "ended" if outcome.status == 0 else "FAILED"
     minutes, rest = divmod(round(seconds), 60)
-    print(f"{outcome}: {num_run} stages changed in {minutes} min {rest} s; report: {REPORT}", file=sys.stderr)
+    print(
+        f"{ending}: {outcome.num_changed} stages changed in {minutes} min {rest} s; report: {REPORT}", file=sys.stderr
+    )
 
 
 def clear_broken_lock() -> None:
@@ -115,6 +138,30 @@ def _end_at_interrupt() -> None:
             raise
 
     run.cmd_run = cmd_run
+
+
+def _note_failures() -> Failures:
+    """Has DVC's failed stages noted with their last words and the stages that wait for them."""
+    from dvc.repo import reproduce as dvc_reproduce
+    from dvc.stage import run
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    failures, words = Failures(), LastWords()
+    run_one, handle_error = run._run, dvc_reproduce.handle_error
+
+    def run_and_listen(executable: Any, command: str, **options: Any) -> None:
+        with words.stderr() as stderr:
+            run_one(executable, command, **options, stderr=stderr)
+
+    def note_error(graph: Any, on_error: str, error: Exception, stage: Any) -> Any:
+        dependents = handle_error(graph, on_error, error, stage)
+        reason = words.reason() if isinstance(error, StageCmdFailedError) else ""
+        failures.add(stage.addressing, reason or str(error), {dependent.addressing for dependent in dependents})
+        return dependents
+
+    run._run = run_and_listen
+    dvc_reproduce.handle_error = note_error
+    return failures
 
 
 def _number_stages() -> None:

@@ -60,21 +60,29 @@ def lineage(path: Path, lock_file: Path = LOCK_FILE) -> list[LineageStep]:
         DataError: No stage in dvc.lock has such an output; the message names the nearest ones.
     """
     stages = locked_stages(lock_file)
-    maker = {str(out["path"]): name for name, entry in stages.items() for out in entry.get("outs", [])}
     wanted = path.as_posix().rstrip("/")
-    if wanted not in maker:
-        near = difflib.get_close_matches(wanted, maker, n=5, cutoff=0.4)
+    names = chain(wanted, stages)
+    if not names:
+        made = [str(out["path"]) for entry in stages.values() for out in entry.get("outs", [])]
+        near = difflib.get_close_matches(wanted, made, n=5, cutoff=0.4)
         hint = f": did you mean {', '.join(near)}?" if near else ": `dvc stage list` shows what there is"
         raise DataError(f"{wanted} is not an output in {lock_file}{hint}")
     revisions = _entry_revisions(lock_file, list(stages))
-    steps: dict[str, LineageStep] = {}
-    queue = [maker[wanted]]
+    return [_step(name, stages[name], revisions[name]) for name in names]
+
+
+def chain(path: str, stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The addresses of the stages that made an output, the last one first, each once; nothing when none does."""
+    maker = {str(out["path"]): name for name, entry in stages.items() for out in entry.get("outs", [])}
+    found: dict[str, None] = {}
+    queue = [maker[path]] if path in maker else []
     while queue:
         name = queue.pop(0)
-        if name not in steps:
-            steps[name] = _step(name, stages[name], revisions[name])
-            queue += sorted({maker[out] for dep in steps[name].inputs for out in _outputs_in(dep.path, maker)})
-    return list(steps.values())
+        if name not in found:
+            found[name] = None
+            deps = [str(dep["path"]) for dep in stages[name].get("deps", []) if not is_code(str(dep["path"]))]
+            queue += sorted({maker[out] for dep in deps for out in _outputs_in(dep, maker)})
+    return list(found)
 
 
 def _outputs_in(path: str, outputs: Iterable[str]) -> list[str]:

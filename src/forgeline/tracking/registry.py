@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from forgeline.core.errors import DataError
 from forgeline.core.storage import read_json, sha256_path
-from forgeline.tracking.git import head_commit
+from forgeline.reporting.names import Locked, full_name
+from forgeline.tracking.git import head_commit, workspace
 from forgeline.tracking.params import RegisterParams
 from forgeline.tracking.store import MIRROR_EXPERIMENT, open_store, tracking_enabled
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CONTENT_TAG = "forgeline.sha256"
+PATH_TAG = "forgeline.path"
+NAME_TAG = "forgeline.name"
+MODEL_HASH_TAG = "forgeline.md5"  # as dvc.lock has it: leads from a version to its lineage
+SAMPLES_TAG = "forgeline.samples.md5"  # leads to the samples, which the cache and the remotes keep
 
 
 @dataclass(frozen=True)
@@ -30,15 +35,19 @@ class RegisteredModel:
     is_new: bool
 
 
-def register_models(models: Path, params: RegisterParams, leaderboard: Mapping[str, Any]) -> list[RegisteredModel]:
+def register_models(
+    models: Path, params: RegisterParams, leaderboard: Mapping[str, Any], locked: Locked
+) -> list[RegisteredModel]:
     """Registers the folders `params.models` of `models`, and moves the alias to them.
 
-    A folder whose content is registered already gets no second version.
+    A folder whose content is registered already gets no second version; what is new about it, another evaluation for
+    instance, becomes the tags of the one it has.
 
     Args:
         models: The folder that holds the model folders.
         params: Names and alias.
         leaderboard: Content of leaderboard.json; its scores become tags of the version.
+        locked: The stages of dvc.lock: where the model's lineage and the evidence of its scores are found again.
 
     Raises:
         DataError: A model folder is missing.
@@ -54,19 +63,28 @@ def register_models(models: Path, params: RegisterParams, leaderboard: Mapping[s
     client, experiment = open_store(MIRROR_EXPERIMENT)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return [_register(client, experiment, folder, params, rows) for folder in folders]
+        return [_register(client, experiment, folder, params, rows, locked) for folder in folders]
 
 
 def _register(
-    client: "MlflowClient", experiment: str, folder: Path, params: RegisterParams, rows: Mapping[str, Any]
+    client: "MlflowClient",
+    experiment: str,
+    folder: Path,
+    params: RegisterParams,
+    rows: Mapping[str, Any],
+    locked: Locked,
 ) -> RegisteredModel:
     name = f"{params.name}-{folder.name}"
     digest = sha256_path(folder)
     version = _find(client, name, digest)
     is_new = version is None
+    known = {**_pipeline_tags(folder, locked), **_score_tags(folder.name, rows)}
     if version is None:
-        tags = {**_lineage_tags(folder), **_score_tags(folder.name, rows), CONTENT_TAG: digest}
-        version = _create(client, experiment, name, tags)
+        version = _create(client, experiment, name, {**_lineage_tags(folder), **known, CONTENT_TAG: digest})
+    else:
+        for tag, value in known.items():
+            if version.tags.get(tag) != value:
+                client.set_model_version_tag(name, version.version, tag, value)
     client.set_registered_model_alias(name, params.alias, version.version)
     return RegisteredModel(name, folder.as_posix(), digest, int(version.version), is_new)
 
@@ -91,7 +109,7 @@ def _lineage_tags(folder: Path) -> dict[str, str]:
     lineage = read_json(folder / "lineage.json") if (folder / "lineage.json").is_file() else {}
     parents = sorted(path for path in lineage.get("inputs", {}) if path.startswith("models/"))
     tags = {
-        "forgeline.path": folder.as_posix(),
+        PATH_TAG: folder.as_posix(),
         "forgeline.stage": lineage.get("stage"),
         "forgeline.parents": ",".join(parents),
         "forgeline.tokenizer": lineage.get("tokenizer"),
@@ -99,6 +117,22 @@ def _lineage_tags(folder: Path) -> dict[str, str]:
         "mlflow.source.git.commit": head_commit(),
     }
     return {name: str(value) for name, value in tags.items() if value}
+
+
+def _pipeline_tags(folder: Path, locked: Locked) -> dict[str, str]:
+    """What dvc.lock knows: the model's full name, DVC's hash of it, and that of the samples its scores rest on."""
+    hashes = {out["path"]: str(out.get("md5", "")) for entry in locked.values() for out in entry.get("outs", [])}
+    tags = {
+        NAME_TAG: full_name(folder.name, locked, workspace().read),
+        MODEL_HASH_TAG: hashes.get(folder.as_posix()),
+        SAMPLES_TAG: hashes.get(samples_path(folder.name)),
+    }
+    return {name: value for name, value in tags.items() if value}
+
+
+def samples_path(model: str) -> str:
+    """Where the evaluation of a model keeps its samples."""
+    return f"data/evaluate/{model}/samples.jsonl"
 
 
 def _score_tags(model: str, rows: Mapping[str, Any]) -> dict[str, str]:

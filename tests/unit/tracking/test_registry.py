@@ -24,8 +24,9 @@ def write_model(weights: str) -> Path:
 @pytest.mark.slow
 def test_same_content_is_registered_once_and_the_alias_moves(store: Path) -> None:
     folder = write_model("v1")
-    [first] = register_models(Path("models"), PARAMS, LEADERBOARD)
-    [again] = register_models(Path("models"), PARAMS, LEADERBOARD)
+    outs = [{"path": "models/grpo", "md5": "m1.dir"}, {"path": "data/evaluate/grpo/samples.jsonl", "md5": "s1"}]
+    [first] = register_models(Path("models"), PARAMS, LEADERBOARD, {"merge@grpo": {"outs": outs[:1]}})
+    [again] = register_models(Path("models"), PARAMS, LEADERBOARD, {"merge@grpo": {"outs": outs}})
     assert (first.name, first.version, first.is_new) == ("tiny-grpo", 1, True)
     assert (again.version, again.is_new) == (1, False)
 
@@ -36,14 +37,17 @@ def test_same_content_is_registered_once_and_the_alias_moves(store: Path) -> Non
     assert version.tags["forgeline.stage"] == "merge@grpo"
     assert version.tags["forgeline.parents"] == "models/grpo_adapter,models/sft"
     assert version.tags["forgeline.tokenizer"] == "tt"
+    assert version.tags["forgeline.name"] == "grpo"  # nothing in this lock trains a model
+    assert version.tags["forgeline.md5"] == "m1.dir"
+    assert version.tags["forgeline.samples.md5"] == "s1"  # evaluated after it was registered
     assert version.tags["score.organ_system.accuracy"] == "0.7500"
 
     write_model("v2")
-    [second] = register_models(Path("models"), PARAMS, LEADERBOARD)
+    [second] = register_models(Path("models"), PARAMS, LEADERBOARD, {})
     assert (second.version, second.is_new) == (2, True)
     assert str(client.get_model_version_by_alias("tiny-grpo", "candidate").version) == "2"
     write_model("v1")  # back to the first weights: its version gets the alias again
-    [back] = register_models(Path("models"), PARAMS, LEADERBOARD)
+    [back] = register_models(Path("models"), PARAMS, LEADERBOARD, {})
     assert (back.version, back.is_new) == (1, False)
 
 
@@ -51,11 +55,11 @@ def test_switched_off_only_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FORGELINE_TRACKING", "off")
     folder = write_model("v1")
-    [model] = register_models(Path("models"), PARAMS, LEADERBOARD)
+    [model] = register_models(Path("models"), PARAMS, LEADERBOARD, {})
     assert (model.sha256, model.version) == (sha256_path(folder), None)
 
 
 def test_a_missing_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=r"models/grpo does not exist.*register\.models"):
-        register_models(Path("models"), PARAMS, LEADERBOARD)
+        register_models(Path("models"), PARAMS, LEADERBOARD, {})
