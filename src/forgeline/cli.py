@@ -237,14 +237,30 @@ def leaderboard() -> None:
 
 
 @app.command()
-def lineage(path: Annotated[Path, typer.Argument(help="A model, data or metrics path of dvc.yaml.")]) -> None:
-    """Print the chain from an output back to its sources: hashes, params, code revision."""
+def lineage(
+    what: Annotated[str, typer.Argument(help="A path of dvc.yaml, models:/<name>/<version> or @<alias>.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Print the chain from a model, data or metrics file back to its sources: hashes, params, code revision."""
+    from dataclasses import asdict
+
     from rich.console import Console
 
+    from forgeline.reporting.lineage import changed_outputs, lineage_tree
     from forgeline.reporting.lineage import lineage as trace
-    from forgeline.reporting.lineage import lineage_tree
+    from forgeline.tracking.versions import REGISTERED, registered_version
 
-    Console().print(lineage_tree(path, trace(path)))
+    commit, path = "", Path(what)
+    if what.startswith(REGISTERED):
+        version = registered_version(what)
+        commit, path = version.commit, Path(version.path)
+    steps = trace(path, commit=commit)
+    changed = {} if commit else changed_outputs(steps)
+    if as_json:
+        content = {"path": path.as_posix(), "commit": commit, "changed": changed, "steps": [asdict(s) for s in steps]}
+        print(json.dumps(content, indent=2, sort_keys=True))
+    else:
+        Console().print(lineage_tree(path, steps, changed))
 
 
 @app.command()
