@@ -288,6 +288,19 @@ def promote(
 
 
 @app.command()
+def restore(
+    name: Annotated[str, typer.Argument(help="An experiment, commit, branch or tag.")],
+    pull: Annotated[bool, typer.Option("--pull", help="Fetch from the remotes what is not in the cache.")] = False,
+) -> None:
+    """Bring back an experiment's files (params, lock, data, models) without running a stage."""
+    from forgeline.restore import restore as restore_files
+
+    done = restore_files(name, pull)
+    print(f"{done.revision.name} ({done.revision.commit[:12]}): {done.num_files} files of git changed, ", end="")
+    print(f"{done.num_outputs} outputs are as they were; `git restore .` and `dvc checkout` lead back")
+
+
+@app.command()
 def sync() -> None:
     """Mirror all DVC revisions and experiments into MLflow; doing it twice changes nothing."""
     from forgeline.tracking.store import explain_store_errors

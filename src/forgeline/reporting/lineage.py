@@ -120,6 +120,11 @@ def locked_stages(lock_file: Path = LOCK_FILE) -> dict[str, dict[str, Any]]:
     return dict((plain(read_yaml(lock_file)) or {}).get("stages", {}))
 
 
+def locked_stages_of(commit: str, lock_file: Path = LOCK_FILE) -> dict[str, dict[str, Any]]:
+    """The stage entries of a commit's dvc.lock; nothing where it has none."""
+    return _located_stages(lock_file, commit)[0]
+
+
 def locked_stages_now(lock_file: Path = LOCK_FILE) -> dict[str, dict[str, Any]]:
     """The stage entries of dvc.lock as far as there are any: on a first run the file grows while stages finish."""
     return locked_stages(lock_file) if lock_file.is_file() else {}
@@ -179,8 +184,8 @@ def _located_stages(lock_file: Path, commit: str) -> tuple[dict[str, dict[str, A
             copy = Path(folder) / lock_file.name
             copy.write_text(_git("show", f"{commit}:{lock_file.as_posix()}"), encoding="utf-8")
             document = read_yaml(copy) or {}
-    stages = document.get("stages", {})
-    return plain(stages), {name: stages.lc.key(name)[0] for name in stages}
+    stages = document.get("stages")
+    return (plain(stages), {name: stages.lc.key(name)[0] for name in stages}) if stages else ({}, {})
 
 
 def _entry_revisions(lock_file: Path, first_lines: Mapping[str, int], commit: str) -> dict[str, str]:
