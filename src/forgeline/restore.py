@@ -48,7 +48,7 @@ def restore(name: str, pull: bool) -> Restored:
     with _quiet_dvc() as repo:
         missing = _missing(repo, outputs)
         if missing and pull:
-            repo.fetch(revs=[revision.commit], workspace=False)
+            _pull(repo, {path: outputs[path] for path in missing})
             missing = _missing(repo, outputs)
         if missing:
             raise DataError(_explain_missing(repo, name, missing))
@@ -112,22 +112,35 @@ def _require_kept(repo: "Repo", outputs: Iterable[str]) -> None:
         )
 
 
-def _explain_missing(repo: "Repo", name: str, missing: Mapping[str, list[str]]) -> str:
-    """Which outputs are not in the cache, and which remote has all that they lack."""
+def _having(repo: "Repo", missing: Mapping[str, list[str]]) -> str | None:
+    """The first remote that has all that the cache lacks."""
     from dvc.exceptions import DvcException
 
     hashes = {digest for lacking in missing.values() for digest in lacking}
-    having = []
-    remotes = list(repo.config["remote"])
-    for remote in remotes:
+    for remote in repo.config["remote"]:
         try:
             store = repo.cloud.get_remote_odb(remote)
             if all(store.exists(digest) for digest in hashes):
-                having.append(remote)
+                return str(remote)
         except (DvcException, OSError):
             continue  # it cannot be reached, so nothing can be pulled from it now
-    if having:
-        advice = f"remote '{having[0]}' has it: `forgeline restore {name} --pull`"
+    return None
+
+
+def _pull(repo: "Repo", outputs: Mapping[str, str]) -> None:
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    remote = _having(repo, {path: [digest] for path, digest in outputs.items()})
+    if remote is not None:
+        repo.cloud.pull({HashInfo("md5", digest) for digest in outputs.values()}, remote=remote)
+
+
+def _explain_missing(repo: "Repo", name: str, missing: Mapping[str, list[str]]) -> str:
+    """Which outputs are not in the cache, and which remote has all that they lack."""
+    remote = _having(repo, missing)
+    remotes = list(repo.config["remote"])
+    if remote is not None:
+        advice = f"remote '{remote}' has it: `forgeline restore {name} --pull`"
     elif remotes:
         advice = f"no remote of {', '.join(remotes)} can be reached and has it: push it from where it was made"
     else:
