@@ -288,6 +288,31 @@ def promote(
 
 
 @app.command()
+def compare(
+    revisions: Annotated[
+        list[str] | None,
+        typer.Argument(help="Experiments, commits, branches, workspace; the first is the reference."),
+    ] = None,
+    most: Annotated[int, typer.Option("--last", min=1, help="Without names: so many results, newest first.")] = 12,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Also write every score as CSV.")] = None,
+) -> None:
+    """Print one leaderboard over commits and experiments: params that differ, scores, sure differences."""
+    from rich.console import Console
+
+    from forgeline.core.storage import write_csv
+    from forgeline.reporting import experiments
+
+    found = experiments.overview(revisions or [], most)
+    if csv_file is not None:
+        write_csv(csv_file, experiments.as_csv(found))
+    if as_json:
+        print(json.dumps(experiments.as_json(found), indent=2, sort_keys=True))
+    else:
+        Console().print(experiments.overview_tables(found))
+
+
+@app.command()
 def restore(
     name: Annotated[str, typer.Argument(help="An experiment, commit, branch or tag.")],
     pull: Annotated[bool, typer.Option("--pull", help="Fetch from the remotes what is not in the cache.")] = False,

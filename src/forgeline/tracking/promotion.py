@@ -1,18 +1,17 @@
 """Moves the alias `champion` to a candidate that a paired comparison on the same samples finds better."""
 
-import hashlib
 import json
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forgeline.core.errors import DataError
-from forgeline.core.storage import read_jsonl
 from forgeline.reporting.comparison import Comparison, compare
+from forgeline.reporting.evidence import find_samples
 from forgeline.tracking.params import RegisterParams
-from forgeline.tracking.registry import PATH_TAG, SAMPLES_TAG, samples_path
+from forgeline.tracking.registry import PATH_TAG, SAMPLES_TAG
 from forgeline.tracking.store import MIRROR_EXPERIMENT, open_store
 
 if TYPE_CHECKING:
@@ -164,21 +163,13 @@ def _samples(version: "ModelVersion") -> list[dict[str, Any]]:
             f"version {version.version} of {version.name} was not evaluated when it was registered: "
             "add it to evaluate.models, or say why with --force"
         )
-    for file in _places(samples_path(model), digest):
-        if file.is_file() and hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest() == digest:
-            return read_jsonl(file)
-    raise DataError(
-        f"the samples of version {version.version} of {version.name} (md5 {digest}) are not in DVC's cache: "
-        "`dvc fetch --all-commits` gets them from the remote"
-    )
-
-
-def _places(path: str, digest: str) -> Iterable[Path]:
-    yield Path(path)
-    from dvc.repo import Repo
-
-    with Repo(".") as repo:
-        yield Path(repo.cache.local.oid_to_path(digest))
+    samples = find_samples(model, digest)
+    if samples is None:
+        raise DataError(
+            f"the samples of version {version.version} of {version.name} (md5 {digest}) are not in DVC's cache: "
+            "`dvc fetch --all-commits` gets them from the remote"
+        )
+    return samples
 
 
 def show(decision: Promotion) -> list[str]:

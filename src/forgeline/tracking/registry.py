@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from forgeline.core.errors import DataError
 from forgeline.core.storage import read_json, sha256_path
+from forgeline.reporting.evidence import samples_path
 from forgeline.reporting.names import Locked, full_name
 from forgeline.tracking.git import head_commit, workspace
 from forgeline.tracking.params import RegisterParams
@@ -128,11 +129,6 @@ def _pipeline_tags(folder: Path, locked: Locked) -> dict[str, str]:
         SAMPLES_TAG: hashes.get(samples_path(folder.name)),
     }
     return {name: value for name, value in tags.items() if value}
-
-
-def samples_path(model: str) -> str:
-    """Where the evaluation of a model keeps its samples."""
-    return f"data/evaluate/{model}/samples.jsonl"
 
 
 def _score_tags(model: str, rows: Mapping[str, Any]) -> dict[str, str]:

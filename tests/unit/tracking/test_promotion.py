@@ -15,9 +15,10 @@ import pytest
 from forgeline.core.errors import DataError
 from forgeline.core.storage import write_json, write_jsonl
 from forgeline.reporting.comparison import Comparison
+from forgeline.reporting.evidence import samples_path
 from forgeline.tracking.params import RegisterParams
 from forgeline.tracking.promotion import decide, promote, show
-from forgeline.tracking.registry import register_models, samples_path
+from forgeline.tracking.registry import register_models
 from forgeline.tracking.store import MIRROR_EXPERIMENT, open_store
 
 PARAMS = RegisterParams(name="tiny", alias="candidate", models=["grpo"])
