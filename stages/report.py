@@ -11,7 +11,9 @@ from forgeline.reporting.generations import choose_questions
 from forgeline.reporting.html import render_report
 from forgeline.reporting.leaderboard import as_csv, collect_rows, model_parents
 from forgeline.reporting.lineage import locked_stages_now
+from forgeline.reporting.names import name_rows
 from forgeline.reporting.params import ReportParams
+from forgeline.tracking.git import workspace
 
 
 def main(
@@ -31,6 +33,7 @@ def main(
         evidence = {m: read_jsonl(samples / m / "samples.jsonl") for m in order if (samples / m).is_dir()}
         parents = model_parents(stages, evidence)
         rows = collect_rows(metrics_folder, order, parents, compare(evidence, parents))
+        rows = name_rows(rows, locked_stages_now(), workspace().read)
         questions = choose_questions(evidence, params.samples_per_task, params.seed)
         write_json(run.output(leaderboard_json), {"rows": rows})
         write_csv(run.output(leaderboard_csv), as_csv(rows))

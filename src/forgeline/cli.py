@@ -301,7 +301,7 @@ def compare(
     from rich.console import Console
 
     from forgeline.core.storage import write_csv
-    from forgeline.reporting import experiments
+    from forgeline.tracking import experiments
 
     found = experiments.overview(revisions or [], most)
     if csv_file is not None:

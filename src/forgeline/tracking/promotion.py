@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from forgeline.core.errors import DataError
 from forgeline.reporting.comparison import Comparison, compare
-from forgeline.reporting.evidence import find_samples
+from forgeline.tracking.evidence import find_samples
 from forgeline.tracking.params import RegisterParams
 from forgeline.tracking.registry import PATH_TAG, SAMPLES_TAG
 from forgeline.tracking.store import MIRROR_EXPERIMENT, open_store

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from forgeline.core.errors import DataError
 from forgeline.core.storage import read_json, sha256_path
-from forgeline.reporting.evidence import samples_path
 from forgeline.reporting.names import Locked, full_name
+from forgeline.tracking.evidence import samples_path
 from forgeline.tracking.git import head_commit, workspace
 from forgeline.tracking.params import RegisterParams
 from forgeline.tracking.store import MIRROR_EXPERIMENT, open_store, tracking_enabled

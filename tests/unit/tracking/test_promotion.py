@@ -15,7 +15,7 @@ import pytest
 from forgeline.core.errors import DataError
 from forgeline.core.storage import write_json, write_jsonl
 from forgeline.reporting.comparison import Comparison
-from forgeline.reporting.evidence import samples_path
+from forgeline.tracking.evidence import samples_path
 from forgeline.tracking.params import RegisterParams
 from forgeline.tracking.promotion import decide, promote, show
 from forgeline.tracking.registry import register_models

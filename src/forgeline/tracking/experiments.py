@@ -14,9 +14,9 @@ from rich.table import Table
 from forgeline.core.errors import DataError
 from forgeline.core.params import plain, read_yaml
 from forgeline.reporting.comparison import Comparison, compare
-from forgeline.reporting.evidence import find_samples, samples_path
 from forgeline.reporting.leaderboard import Column, columns_of
 from forgeline.tracking.batches import flatten
+from forgeline.tracking.evidence import find_samples, samples_path
 from forgeline.tracking.git import LOCK_FILE, Revision, committed_revisions, find_revision, workspace
 
 LEADERBOARD = "metrics/leaderboard.json"

@@ -12,8 +12,8 @@ from rich.console import Console
 from forgeline.core.errors import DataError
 from forgeline.core.params import write_yaml
 from forgeline.core.storage import write_csv, write_json, write_jsonl
-from forgeline.reporting import experiments
-from forgeline.reporting.evidence import samples_path
+from forgeline.tracking import experiments
+from forgeline.tracking.evidence import samples_path
 
 N = 40
 
