@@ -192,12 +192,15 @@ def _tell(verdict: "Verdict", as_json: bool) -> None:
 @app.command()
 def export(
     model: Annotated[Path, typer.Argument(help="A model folder, models/grpo for instance.")],
-    target: Annotated[Path, typer.Argument(help="The file to write.")],
+    target: Annotated[Path, typer.Argument(help="The .gguf file, or a folder for one with the full name.")],
     kind: Annotated[str, typer.Option("--type", help="f32, f16, bf16, q8_0, q5_0 or q4_0.")] = "f16",
 ) -> None:
     """Write a model as one GGUF file, with tokenizer and chat template, for llama.cpp."""
     from forgeline.export.gguf import export_gguf
+    from forgeline.reporting.names import name_here
 
+    if target.suffix != ".gguf":
+        target = target / f"{name_here(model)}.{kind}.gguf"
     size = export_gguf(model, target, kind)
     print(f"{target}: {size / 1e6:.1f} MB, {kind}")
 
@@ -228,12 +231,12 @@ def leaderboard() -> None:
 
     from forgeline.core.storage import read_json
     from forgeline.failures import missing_lines
+    from forgeline.reporting.names import name_lines
     from forgeline.reporting.terminal import leaderboard_table
 
     content = read_json(LEADERBOARD)
     Console().print(leaderboard_table(content["rows"]))
-    for line in missing_lines(content):
-        print(line)
+    print(*name_lines(content["rows"]), *missing_lines(content), sep="\n")
 
 
 @app.command()
@@ -327,13 +330,20 @@ def restore(
 
 @app.command()
 def sync() -> None:
-    """Mirror all DVC revisions and experiments into MLflow; doing it twice changes nothing."""
+    """Mirror all DVC revisions and experiments into MLflow, and register the models here; twice changes nothing."""
+    from forgeline.core.params import load
+    from forgeline.reporting.lineage import locked_stages_now
+    from forgeline.tracking.params import RegisterParams
+    from forgeline.tracking.registry import register_present
     from forgeline.tracking.store import explain_store_errors
     from forgeline.tracking.sync import sync_all
 
+    params = load("register", RegisterParams)
     with explain_store_errors():
         report = sync_all()
-    print(f"MLflow: {report.num_new} results added, {report.num_known} were there")
+        models = register_present(Path("models"), params, LEADERBOARD, locked_stages_now())
+    print(f"MLflow: {report.num_new} results added, {report.num_known} were there", end="; ")
+    print(f"{sum(model.is_new for model in models)} models registered, {len(models)} known")
 
 
 @source.command("add")

@@ -1,5 +1,6 @@
 """`forgeline repro`: `dvc repro` in this process, with stages numbered and the result shown at the end."""
 
+import functools
 import hashlib
 import json
 import os
@@ -14,10 +15,12 @@ from typing import Any
 from forgeline.core.process import STOPPED
 from forgeline.core.progress import STAGE_ORDER_VARIABLE
 from forgeline.failures import Failures, LastWords, missing_lines, show_in_leaderboard
+from forgeline.tracking.store import SWITCH_VARIABLE, URI_VARIABLE, tracking_enabled
 
 REPORT = Path("metrics/report.html")
 LEADERBOARD = Path("metrics/leaderboard.json")
 _LOCK = Path("dvc.lock")
+_SERVER_SECONDS = 5.0  # for the answer of a tracking server
 _DVC_FOLDER = Path(".dvc/tmp")
 CHECKED = _DVC_FOLDER / "forgeline-checked"  # written by `core.run.check_params_once`
 # How a stage that Ctrl-C ended looks to DVC: its own exit status, or the signal when a shell in between waited for it
@@ -76,12 +79,12 @@ def announce_result(outcome: Outcome, seconds: float) -> None:
         from rich.console import Console
 
         from forgeline.core.storage import read_json
+        from forgeline.reporting.names import name_lines
         from forgeline.reporting.terminal import leaderboard_table
 
         content = read_json(LEADERBOARD)
         Console().print(leaderboard_table(content["rows"]))
-        for line in missing_lines(content):
-            print(line)
+        print(*name_lines(content["rows"]), *missing_lines(content), sep="\n")
     for line in failures.lines():
         print(line, file=sys.stderr)
     if refusal:
@@ -150,6 +153,8 @@ def _note_failures() -> Failures:
     run_one, handle_error = run._run, dvc_reproduce.handle_error
 
     def run_and_listen(executable: Any, command: str, **options: Any) -> None:
+        if store_is_down():  # a server that does not answer would cost every stage its time and a warning
+            options["env"][SWITCH_VARIABLE] = "off"
         with words.stderr() as stderr:
             run_one(executable, command, **options, stderr=stderr)
 
@@ -162,6 +167,27 @@ def _note_failures() -> Failures:
     run._run = run_and_listen
     dvc_reproduce.handle_error = note_error
     return failures
+
+
+@functools.cache
+def store_is_down() -> bool:
+    """Whether the tracking server that the environment names does not answer; says so once."""
+    import urllib.error  # with nothing to run, nobody is asked
+    import urllib.request
+
+    address = os.environ.get(URI_VARIABLE, "")
+    if not address.startswith(("http://", "https://")) or not tracking_enabled():
+        return False
+    try:
+        urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=_SERVER_SECONDS).close()
+    except urllib.error.HTTPError:
+        return False  # it answers: what it refuses is told where it matters
+    except OSError as error:
+        refusal = getattr(error, "reason", error)
+        print(f"forgeline: warning: the tracking server {address} does not answer ({refusal})", file=sys.stderr)
+        print("  the run goes on without it; `forgeline sync` mirrors and registers the result later", file=sys.stderr)
+        return True
+    return False
 
 
 def _number_stages() -> None:

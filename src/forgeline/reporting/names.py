@@ -7,10 +7,10 @@ apart that other data or other methods made.
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from forgeline.reporting.lineage import chain, locked_params
+from forgeline.reporting.lineage import chain, locked_params, locked_stages_now
 
 Locked = Mapping[str, Mapping[str, Any]]
 ReadText = Callable[[str], str | None]
@@ -40,6 +40,24 @@ def full_name(model: str, locked: Locked, read: ReadText) -> str:
     name = f"{_base(made_by, locked, read)}-{_datasets(last, made_by, locked)}_{method}_{peft}"
     quantized = next((stage for stage in made_by if stage.startswith("quantize@")), None)
     return name if quantized is None else f"{name}_{_tag(quantized, locked, read)}"
+
+
+def name_here(folder: Path) -> str:
+    """The full name of a model folder of this workspace; the folder's own name where dvc.lock does not know it."""
+
+    def read(path: str) -> str | None:
+        return Path(path).read_text(encoding="utf-8") if Path(path).is_file() else None
+
+    if folder.parent != Path("models"):
+        return folder.name
+    return full_name(folder.name, locked_stages_now(), read)
+
+
+def name_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For the terminal, which has no room for full names beside scores: a line for each model."""
+    named = [(str(row["model"]), str(row["full_name"])) for row in rows if row.get("full_name")]
+    width = max((len(model) for model, _ in named), default=0)
+    return [f"{model:<{width}}  {name}" for model, name in named]
 
 
 def name_rows(rows: Sequence[Mapping[str, Any]], locked: Locked, read: ReadText) -> list[dict[str, Any]]:

@@ -7,12 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forgeline.core.errors import DataError
+from forgeline.core.progress import announce_fact, announce_warning
 from forgeline.core.storage import read_json, sha256_path
 from forgeline.reporting.names import Locked, full_name
 from forgeline.tracking.evidence import samples_path
 from forgeline.tracking.git import head_commit, workspace
 from forgeline.tracking.params import RegisterParams
-from forgeline.tracking.store import MIRROR_EXPERIMENT, open_store, tracking_enabled
+from forgeline.tracking.store import (
+    MIRROR_EXPERIMENT,
+    open_store,
+    reason,
+    tracking_enabled,
+    tracking_errors,
+    tracking_uri,
+)
+from forgeline.tracking.sync import sync_workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -60,11 +69,48 @@ def register_models(
         if not folder.is_dir():
             raise DataError(f"{folder} does not exist: run `dvc repro`, or take it out of register.models")
     if not tracking_enabled():
-        return [RegisteredModel(f"{params.name}-{f.name}", f.as_posix(), sha256_path(f), None, False) for f in folders]
+        return [_unregistered(folder, params) for folder in folders]
     client, experiment = open_store(MIRROR_EXPERIMENT)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return [_register(client, experiment, folder, params, rows, locked) for folder in folders]
+
+
+def mirror_or_warn(
+    models: Path, params: RegisterParams, leaderboard: Mapping[str, Any], locked: Locked
+) -> list[RegisteredModel]:
+    """Mirrors this result and registers its models; a store that fails only costs a warning.
+
+    The result is whole without it, and `forgeline sync` mirrors and registers it when the store is there again.
+
+    Raises:
+        DataError: A model folder is missing.
+    """
+    if not tracking_enabled():
+        return register_models(models, params, leaderboard, locked)
+    try:
+        sync_workspace()
+        return register_models(models, params, leaderboard, locked)
+    except tracking_errors() as error:
+        announce_warning(f"nothing is mirrored or registered now, {tracking_uri()} fails: {reason(error)}")
+        announce_fact("the result is complete; call `forgeline sync` when the store is there again")
+        return [_unregistered(models / model, params) for model in params.models]
+
+
+def register_present(models: Path, params: RegisterParams, leaderboard: Path, locked: Locked) -> list[RegisteredModel]:
+    """Registers the models of `params.models` that lie here; `register_models` for a workspace that may be half there.
+
+    Raises:
+        Exception: One of `store.tracking_errors()` when the store cannot be reached.
+    """
+    present = [model for model in params.models if (models / model).is_dir()]
+    if not present or not leaderboard.is_file():
+        return []
+    return register_models(models, params.model_copy(update={"models": present}), read_json(leaderboard), locked)
+
+
+def _unregistered(folder: Path, params: RegisterParams) -> RegisteredModel:
+    return RegisteredModel(f"{params.name}-{folder.name}", folder.as_posix(), sha256_path(folder), None, False)
 
 
 def _register(

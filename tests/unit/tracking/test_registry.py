@@ -3,10 +3,12 @@ from pathlib import Path
 import pytest
 
 from forgeline.core.errors import DataError
+from forgeline.core.params import write_yaml
 from forgeline.core.storage import sha256_path, write_json
 from forgeline.tracking.params import RegisterParams
-from forgeline.tracking.registry import register_models
+from forgeline.tracking.registry import mirror_or_warn, register_models, register_present
 from forgeline.tracking.store import MIRROR_EXPERIMENT, open_store
+from forgeline.tracking.sync import sync_all
 
 PARAMS = RegisterParams(name="tiny", alias="candidate", models=["grpo"])
 LEADERBOARD = {"rows": [{"model": "grpo", "scores": {"organ_system.accuracy": {"value": 0.75}, "is_a.mcc": None}}]}
@@ -49,6 +51,31 @@ def test_same_content_is_registered_once_and_the_alias_moves(store: Path) -> Non
     write_model("v1")  # back to the first weights: its version gets the alias again
     [back] = register_models(Path("models"), PARAMS, LEADERBOARD, {})
     assert (back.version, back.is_new) == (1, False)
+
+
+@pytest.mark.slow
+def test_with_the_server_down_the_run_goes_on_and_sync_catches_up(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_model("v1")
+    outs = [{"path": "models/grpo", "md5": "m1.dir"}]
+    write_yaml(Path("dvc.lock"), {"schema": "2.0", "stages": {"merge@grpo": {"cmd": "c", "outs": outs}}})
+    write_yaml(Path("params.yaml"), {"register": {}})
+    write_json(Path("metrics/leaderboard.json"), LEADERBOARD)
+    locked = {"merge@grpo": {"outs": outs}}
+    with monkeypatch.context() as down:
+        down.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # the discard port: nothing listens
+        down.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        [model] = mirror_or_warn(Path("models"), PARAMS, LEADERBOARD, locked)
+    assert (model.sha256, model.version, model.is_new) == (sha256_path(folder), None, False)
+    printed = capsys.readouterr().err
+    assert printed.count("warning") == 1
+    assert "forgeline sync" in printed
+
+    assert sync_all().num_new == 1
+    [caught_up] = register_present(Path("models"), PARAMS, Path("metrics/leaderboard.json"), locked)
+    assert (caught_up.version, caught_up.is_new) == (1, True)
+    assert register_present(Path("nowhere"), PARAMS, Path("metrics/leaderboard.json"), locked) == []
 
 
 def test_switched_off_only_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
