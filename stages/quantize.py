@@ -8,6 +8,7 @@ from forgeline.core.run import StageRun, command_line
 from forgeline.model.compute import set_up
 from forgeline.model.params import ComputeParams
 from forgeline.packing.dataset import TokenDataset
+from forgeline.quantization.libraries import used_library
 from forgeline.quantization.params import QuantizeParams
 from forgeline.quantization.pipeline import quantize_and_save
 from forgeline.tokenization.fingerprint import require_fingerprint, tokenizer_fingerprint
@@ -29,6 +30,7 @@ def main(tag: str, model: Path, packed: Path, questions: Path, quantized: Path, 
             parent=model.as_posix(),
             tag=result.figures["tag"],
             calibration_sha256=result.figures["calibration_sha256"],
+            **used_library(params.method),
         )
         run.summarize(result.counts, **result.figures)
 

@@ -10,9 +10,11 @@ from forgeline.reporting.comparison import compare
 from forgeline.reporting.html import Content, render_report
 from forgeline.reporting.leaderboard import as_csv, collect_rows, model_parents, not_evaluated
 from forgeline.reporting.lineage import locked_stages_now
+from forgeline.reporting.names import name_rows
 from forgeline.reporting.overlay import overlay
 from forgeline.reporting.params import ReportParams
 from forgeline.reporting.samples import Limits, read_evidence
+from forgeline.tracking.git import workspace
 
 
 def main(
@@ -33,6 +35,7 @@ def main(
         evidence = read_evidence(samples, metrics_folder, order)
         parents = model_parents(stages, evidence)
         rows = collect_rows(metrics_folder, order, parents, compare(evidence, parents))
+        rows = name_rows(rows, lock, workspace().read)
         missing = not_evaluated(metrics_folder, order, lock)
         write_json(run.output(leaderboard_json), {"rows": rows, "missing": missing})
         write_csv(run.output(leaderboard_csv), as_csv(rows))

@@ -15,7 +15,7 @@ from forgeline.tracking.live import LiveRun
 from forgeline.training.loss_view import loss_view
 from forgeline.training.params.sft import SftParams
 from forgeline.training.sft import train_sft
-from forgeline.training.sft_model import earlier_adapter
+from forgeline.training.sft_model import lineage_facts
 from forgeline.training.trl.trainer import Context
 
 
@@ -37,7 +37,7 @@ def main(
             result = train_sft(base, learned, watched, params, context, added_ids(tokenizer))
         folder = run.output(sft)
         save_model_files(result.model, result.tokenizer, folder)
-        run.write_lineage(folder, tokenizer=tokenizer_fingerprint(base), **earlier_adapter(params))
+        run.write_lineage(folder, tokenizer=tokenizer_fingerprint(base), **lineage_facts(params))
         write_json(run.output(samples), loss_view(result.tokenizer, learned, params))
         write_csv(run.output(history), result.history)
         run.summarize(result.counts, **result.figures)

@@ -70,16 +70,15 @@ def repro(
     workers: Annotated[str | None, typer.Option(help="How many of their tasks run at once.")] = None,
 ) -> None:
     """Run `dvc repro` (any other arguments are passed on), then show the leaderboard and where the report is."""
-    from forgeline.core.run import check_params_once
-    from forgeline.repro import announce_result, reproduce
+    from forgeline.repro import announce_result, check_params, reproduce
     from forgeline.runner.tasks import choose_runner
 
     choose_runner(runner, workers)
-    check_params_once()
+    check_params()
     start = time.monotonic()
-    status, num_run = reproduce(context.args)
-    announce_result(status, num_run, time.monotonic() - start)
-    raise typer.Exit(status)
+    outcome = reproduce(context.args)
+    announce_result(outcome, time.monotonic() - start)
+    raise typer.Exit(outcome.status)
 
 
 @app.command()
@@ -217,12 +216,15 @@ def _tell(verdict: "Verdict", as_json: bool) -> None:
 @app.command()
 def export(
     model: Annotated[Path, typer.Argument(help="A model folder, models/grpo for instance.")],
-    target: Annotated[Path, typer.Argument(help="The file to write.")],
+    target: Annotated[Path, typer.Argument(help="The .gguf file, or a folder for one with the full name.")],
     kind: Annotated[str, typer.Option("--type", help="f32, f16, bf16, q8_0, q5_0 or q4_0.")] = "f16",
 ) -> None:
     """Write a model as one GGUF file, with tokenizer and chat template, for llama.cpp."""
     from forgeline.export.gguf import export_gguf
+    from forgeline.reporting.names import name_here
 
+    if target.suffix != ".gguf":
+        target = target / f"{name_here(model)}.{kind}.gguf"
     size = export_gguf(model, target, kind)
     print(f"{target}: {size / 1e6:.1f} MB, {kind}")
 
@@ -251,31 +253,121 @@ def leaderboard() -> None:
     """Print the scores of all evaluated models."""
     from rich.console import Console
 
-    from forgeline.reporting.terminal import leaderboard_here
+    from forgeline.core.storage import read_json
+    from forgeline.failures import missing_lines
+    from forgeline.reporting.names import name_lines
+    from forgeline.reporting.terminal import leaderboard_table
 
-    Console().print(leaderboard_here(LEADERBOARD))
+    content = read_json(LEADERBOARD)
+    Console().print(leaderboard_table(content["rows"]))
+    print(*name_lines(content["rows"]), *missing_lines(content), sep="\n")
 
 
 @app.command()
-def lineage(path: Annotated[Path, typer.Argument(help="A model, data or metrics path of dvc.yaml.")]) -> None:
-    """Print the chain from an output back to its sources: hashes, params, code revision."""
+def lineage(
+    what: Annotated[str, typer.Argument(help="A path of dvc.yaml, models:/<name>/<version> or @<alias>.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Print the chain from a model, data or metrics file back to its sources: hashes, params, code revision."""
+    from dataclasses import asdict
+
     from rich.console import Console
 
+    from forgeline.reporting.lineage import changed_outputs, lineage_tree
     from forgeline.reporting.lineage import lineage as trace
-    from forgeline.reporting.lineage import lineage_tree
+    from forgeline.tracking.versions import REGISTERED, registered_version
 
-    Console().print(lineage_tree(path, trace(path)))
+    commit, path = "", Path(what)
+    if what.startswith(REGISTERED):
+        version = registered_version(what)
+        commit, path = version.commit, Path(version.path)
+    steps = trace(path, commit=commit)
+    changed = {} if commit else changed_outputs(steps)
+    if as_json:
+        content = {"path": path.as_posix(), "commit": commit, "changed": changed, "steps": [asdict(s) for s in steps]}
+        print(json.dumps(content, indent=2, sort_keys=True))
+    else:
+        Console().print(lineage_tree(path, steps, changed))
+
+
+@app.command()
+def promote(
+    model: Annotated[str, typer.Argument(help="A registered model: grpo, or forgeline-grpo.")],
+    task: Annotated[list[str] | None, typer.Option(help="It has to be better on this one; may be repeated.")] = None,
+    force: Annotated[str | None, typer.Option(help="Why to promote whatever the comparison says.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Make the candidate of a registered model its champion if it is better on the same samples; else status 1."""
+    from forgeline.core.params import load
+    from forgeline.tracking.params import RegisterParams
+    from forgeline.tracking.promotion import promote as promote_candidate
+    from forgeline.tracking.promotion import show
+    from forgeline.tracking.store import explain_store_errors
+
+    params = load("register", RegisterParams)
+    with explain_store_errors():
+        decision = promote_candidate(model, params, task or [], force)
+    if as_json:
+        print(json.dumps(decision.as_json(), indent=2, sort_keys=True))
+    else:
+        print(*show(decision), sep="\n")
+    raise typer.Exit(0 if decision.promoted or decision.champion == decision.candidate else 1)
+
+
+@app.command()
+def compare(
+    revisions: Annotated[
+        list[str] | None,
+        typer.Argument(help="Experiments, commits, branches, workspace; the first is the reference."),
+    ] = None,
+    most: Annotated[int, typer.Option("--last", min=1, help="Without names: so many results, newest first.")] = 12,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Also write every score as CSV.")] = None,
+) -> None:
+    """Print one leaderboard over commits and experiments: params that differ, scores, sure differences."""
+    from rich.console import Console
+
+    from forgeline.core.storage import write_csv
+    from forgeline.tracking import experiments
+
+    found = experiments.overview(revisions or [], most)
+    if csv_file is not None:
+        write_csv(csv_file, experiments.as_csv(found))
+    if as_json:
+        print(json.dumps(experiments.as_json(found), indent=2, sort_keys=True))
+    else:
+        Console().print(experiments.overview_tables(found))
+
+
+@app.command()
+def restore(
+    name: Annotated[str, typer.Argument(help="An experiment, commit, branch or tag.")],
+    pull: Annotated[bool, typer.Option("--pull", help="Fetch from the remotes what is not in the cache.")] = False,
+) -> None:
+    """Bring back an experiment's files (params, lock, data, models) without running a stage."""
+    from forgeline.restore import restore as restore_files
+
+    done = restore_files(name, pull)
+    print(f"{done.revision.name} ({done.revision.commit[:12]}): {done.num_files} files of git changed, ", end="")
+    print(f"{done.num_outputs} outputs are as they were; `git restore .` and `dvc checkout` lead back")
 
 
 @app.command()
 def sync() -> None:
-    """Mirror all DVC revisions and experiments into MLflow; doing it twice changes nothing."""
+    """Mirror all DVC revisions and experiments into MLflow, and register the models here; twice changes nothing."""
+    from forgeline.core.params import load
+    from forgeline.reporting.lineage import locked_stages_now
+    from forgeline.tracking.params import RegisterParams
+    from forgeline.tracking.registry import register_present
     from forgeline.tracking.store import explain_store_errors
     from forgeline.tracking.sync import sync_all
 
+    params = load("register", RegisterParams)
     with explain_store_errors():
         report = sync_all()
-    print(f"MLflow: {report.num_new} results added, {report.num_known} were there")
+        models = register_present(Path("models"), params, LEADERBOARD, locked_stages_now())
+    print(f"MLflow: {report.num_new} results added, {report.num_known} were there", end="; ")
+    print(f"{sum(model.is_new for model in models)} models registered, {len(models)} known")
 
 
 @source.command("add")

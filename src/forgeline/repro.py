@@ -1,32 +1,50 @@
 """`forgeline repro`: `dvc repro` in this process, with stages numbered and the result shown at the end."""
 
+import functools
+import hashlib
 import json
 import os
 import re
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from forgeline.core.process import STOPPED
 from forgeline.core.progress import STAGE_ORDER_VARIABLE
+from forgeline.failures import Failures, LastWords, missing_lines, show_in_leaderboard
+from forgeline.tracking.store import SWITCH_VARIABLE, URI_VARIABLE, tracking_enabled
 
 REPORT = Path("metrics/report.html")
 LEADERBOARD = Path("metrics/leaderboard.json")
 _LOCK = Path("dvc.lock")
+_SERVER_SECONDS = 5.0  # for the answer of a tracking server
 _DVC_FOLDER = Path(".dvc/tmp")
+CHECKED = _DVC_FOLDER / "forgeline-checked"  # written by `core.run.check_params_once`
 # How a stage that Ctrl-C ended looks to DVC: its own exit status, or the signal when a shell in between waited for it
 # and then died of the same Ctrl-C.
 _INTERRUPTED = (f"exited with {STOPPED}", f"exited with -{signal.SIGINT.value}")
 
 
-def reproduce(arguments: Sequence[str]) -> tuple[int, int]:
-    """Runs `dvc repro --keep-going` with further arguments; returns its exit status and how many stages ran.
+@dataclass(frozen=True)
+class Outcome:
+    """Exit status of `dvc repro`, how many stages changed, and those that failed."""
+
+    status: int
+    num_changed: int
+    failures: Failures
+
+
+def reproduce(arguments: Sequence[str]) -> Outcome:
+    """Runs `dvc repro --keep-going` with further arguments.
 
     `python` in the stages' commands is the interpreter this runs under, whether or not its environment is activated.
     """
     from dvc.cli import main as dvc
+
+    from forgeline.shared_dvc import share_dvc_work
 
     binaries = str(Path(sys.executable).parent)
     os.environ["PATH"] = os.pathsep.join([binaries, os.environ.get("PATH", "")])
@@ -34,22 +52,48 @@ def reproduce(arguments: Sequence[str]) -> tuple[int, int]:
     clear_broken_lock()
     _number_stages()
     _end_at_interrupt()
+    failures = _note_failures()
+    share_dvc_work()
     before = _locked_entries()
     status = int(dvc(["repro", "--keep-going", *arguments]))
-    return status, len(_locked_entries() - before)
+    return Outcome(status, len(_locked_entries() - before), failures)
 
 
-def announce_result(status: int, num_run: int, seconds: float) -> None:
-    """Prints the leaderboard, where the report is, and what it took."""
-    if (num_run or status != 0) and LEADERBOARD.exists():
+def check_params() -> None:
+    """Validates params.yaml unless the present one was found valid before.
+
+    The module that does it takes a quarter of a second to import, which is a fifth of a run with nothing to do.
+    """
+    state = hashlib.sha256(Path("params.yaml").read_bytes() + Path("dvc.yaml").read_bytes()).hexdigest()
+    if not (CHECKED.is_file() and CHECKED.read_text(encoding="utf-8") == state):
+        from forgeline.core.run import check_params_once
+
+        check_params_once()
+
+
+def announce_result(outcome: Outcome, seconds: float) -> None:
+    """Prints the leaderboard, what failed, where the report is, and what it took."""
+    failures = outcome.failures
+    refusal = show_in_leaderboard(failures, LEADERBOARD) if failures.reasons else ""
+    if (outcome.num_changed or failures.reasons) and not refusal and LEADERBOARD.exists():
         from rich.console import Console
 
-        from forgeline.reporting.terminal import leaderboard_here
+        from forgeline.core.storage import read_json
+        from forgeline.reporting.names import name_lines
+        from forgeline.reporting.terminal import leaderboard_table
 
-        Console().print(leaderboard_here(LEADERBOARD))  # of a failed evaluation it says so
-    outcome = "ended" if status == 0 else "FAILED"
+        content = read_json(LEADERBOARD)
+        Console().print(leaderboard_table(content["rows"]))
+        print(*name_lines(content["rows"]), *missing_lines(content), sep="\n")
+    for line in failures.lines():
+        print(line, file=sys.stderr)
+    if refusal:
+        print(f"{LEADERBOARD} is that of the run before; making it again ended with: {refusal}", file=sys.stderr)
+    ending = "ended" if outcome.status == 0 else "FAILED"
     minutes, rest = divmod(round(seconds), 60)
-    print(f"{outcome}: {num_run} stages changed in {minutes} min {rest} s; report: {REPORT}", file=sys.stderr)
+    print(
+        f"{ending}: {outcome.num_changed} stages changed in {minutes} min {rest} s; report: {REPORT}", file=sys.stderr
+    )
 
 
 def clear_broken_lock() -> None:
@@ -97,6 +141,53 @@ def _end_at_interrupt() -> None:
             raise
 
     run.cmd_run = cmd_run
+
+
+def _note_failures() -> Failures:
+    """Has DVC's failed stages noted with their last words and the stages that wait for them."""
+    from dvc.repo import reproduce as dvc_reproduce
+    from dvc.stage import run
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    failures, words = Failures(), LastWords()
+    run_one, handle_error = run._run, dvc_reproduce.handle_error
+
+    def run_and_listen(executable: Any, command: str, **options: Any) -> None:
+        if store_is_down():  # a server that does not answer would cost every stage its time and a warning
+            options["env"][SWITCH_VARIABLE] = "off"
+        with words.stderr() as stderr:
+            run_one(executable, command, **options, stderr=stderr)
+
+    def note_error(graph: Any, on_error: str, error: Exception, stage: Any) -> Any:
+        dependents = handle_error(graph, on_error, error, stage)
+        reason = words.reason() if isinstance(error, StageCmdFailedError) else ""
+        failures.add(stage.addressing, reason or str(error), {dependent.addressing for dependent in dependents})
+        return dependents
+
+    run._run = run_and_listen
+    dvc_reproduce.handle_error = note_error
+    return failures
+
+
+@functools.cache
+def store_is_down() -> bool:
+    """Whether the tracking server that the environment names does not answer; says so once."""
+    import urllib.error  # with nothing to run, nobody is asked
+    import urllib.request
+
+    address = os.environ.get(URI_VARIABLE, "")
+    if not address.startswith(("http://", "https://")) or not tracking_enabled():
+        return False
+    try:
+        urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=_SERVER_SECONDS).close()
+    except urllib.error.HTTPError:
+        return False  # it answers: what it refuses is told where it matters
+    except OSError as error:
+        refusal = getattr(error, "reason", error)
+        print(f"forgeline: warning: the tracking server {address} does not answer ({refusal})", file=sys.stderr)
+        print("  the run goes on without it; `forgeline sync` mirrors and registers the result later", file=sys.stderr)
+        return True
+    return False
 
 
 def _number_stages() -> None:

@@ -158,7 +158,8 @@ def _training(evidence: Evidence) -> Iterator[str]:
         yield f"<details><summary><code>{step.stage}</code></summary>\n"
         yield f"```json\n{json.dumps(facts, indent=1, sort_keys=True)}\n```\n"
         yield "</details>\n"
-    libraries = evidence.steps[0].lineage["environment"]["libraries"]
+    lineage = evidence.steps[0].lineage
+    libraries = {**lineage["environment"]["libraries"], **lineage.get("optional_libraries", {})}
     yield "Libraries: " + ", ".join(f"{name} {version}" for name, version in sorted(libraries.items())) + ".\n"
 
 

@@ -11,6 +11,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from forgeline.core.errors import DataError
 from forgeline.export.card import model_card, read_evidence
 from forgeline.model.loading import MODEL_CONFIG, is_adapter
+from forgeline.reporting.names import name_here
 from forgeline.sources.params import SourcesParams
 from forgeline.text.card import CardParams
 from forgeline.tokenization.fingerprint import tokenizer_fingerprint
@@ -34,7 +35,7 @@ def publish(folder: Path, target: Path, metrics: Path, card: CardParams, ingest:
     if is_adapter(folder) or not (folder / MODEL_CONFIG).is_file():
         raise DataError(f"{folder} holds no whole model: publish a merged one such as models/grpo")
     tokenizer_fingerprint(folder)  # says what is wrong when there is none
-    text = model_card(folder.name, read_evidence(folder, metrics), card, ingest)
+    text = model_card(name_here(folder), read_evidence(folder, metrics), card, ingest)
     if target.exists():
         raise DataError(f"{target} exists: delete it or choose another folder")
     partial = target.with_name(f"{target.name}.partial")

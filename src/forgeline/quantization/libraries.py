@@ -4,6 +4,7 @@ Both are optional. Which hardware a method needs is found out by running it on a
 """
 
 import importlib.util
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from forgeline.quantization.grid import DTYPES
 from forgeline.quantization.spec import QuantizationSpec
 
 OUTLIER_THRESHOLD = 6.0  # of LLM.int8(): features with a larger activation are multiplied in 16 bits (the paper's)
+_PACKAGES = ("bitsandbytes", "torchao")
 _PROBE_SIZE = 256  # a multiple of every group size there is
 
 
@@ -32,6 +34,14 @@ def quantize_with_library(source: Path, spec: QuantizationSpec, device: torch.de
         local_files_only=True,
     )  # fmt: skip
     model.save_pretrained(target)
+
+
+def used_library(method: str) -> dict[str, Any]:
+    """For the lineage: under `optional_libraries` the version of the package behind a method, if there is one."""
+    package = method.partition("_")[0]
+    if package not in _PACKAGES:
+        return {}
+    return {"optional_libraries": {package: version(package)}}
 
 
 def library_config(spec: QuantizationSpec) -> Any:

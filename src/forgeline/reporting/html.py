@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 
 from forgeline.core.pipeline import PipelineStage
 from forgeline.reporting.comparison import Samples
+from forgeline.reporting.contamination import contamination_table
 from forgeline.reporting.conversations import conversation_page
 from forgeline.reporting.corpus import drop_funnel, metrics_of, source_funnels, source_mix, trained_mix
 from forgeline.reporting.corpus_charts import funnel_chart, mix_chart, source_styles
@@ -114,6 +115,7 @@ def _render(
         baselines=[baseline_of(rows, column.key) for column in columns],
         rows=rows,
         missing=content.missing,
+        has_full_names=any(row.get("full_name") for row in rows),
         cells={row["model"]: [_cell(rows, row, column) for column in columns] for row in rows},
         compared_tasks=list(dict.fromkeys(task for row in rows for task in row["comparisons"])),
         colours=colours,
@@ -128,6 +130,7 @@ def _render(
         mixes=_mixes(metrics_folder, stages),
         tokenizer_figures=_tokenizer_figures(metrics_folder, stages),
         text_figures=_figures_of_text(found),
+        contamination=contamination_table(metrics_folder),
         conversations=conversation_page(metrics_folder, stages, content.learned),
         has_samples=any(content.samples.values()),
         tuned_answers=_tuned_answers(metrics_folder, stages),
@@ -238,7 +241,9 @@ def _tuned_answers(metrics_folder: Path, stages: Sequence[PipelineStage]) -> lis
 def _figures_of_text(found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Figures of the stages between the corpus and the model, but for those that a picture shows."""
     return {
-        name: {key: value for key, value in found[name].items() if not key.startswith(("sources.", "usage"))}
+        name: {
+            key: value for key, value in found[name].items() if "sources." not in key and not key.startswith("usage")
+        }
         for name in ("tokenizer", "pack", "baseline")
         if name in found
     }

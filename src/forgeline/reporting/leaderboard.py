@@ -1,5 +1,7 @@
 """All models side by side: scores with intervals and baselines, cost, and paired differences from their parents."""
 
+import json
+import os
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,8 @@ from forgeline.core.storage import read_json
 from forgeline.reporting.comparison import Comparison
 
 Row = Mapping[str, Any]
+# By model, as JSON, `status` and `reason` of evaluations that failed in the run which makes the leaderboard.
+FAILED_VARIABLE = "FORGELINE_FAILED_EVALUATIONS"
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ HEADLINES = (
     Column("preference.accuracy", "preference accuracy"),
     Column("preference.margin", "preference margin", digits=2),
 )
+_COMPARED = ("difference", "p_value", "significant")
 _KNOWN_TASKS = {column.task for column in HEADLINES}
 
 
@@ -81,38 +86,24 @@ def not_evaluated(metrics_folder: Path, order: Sequence[str], lock: Container[st
     """The models of the pipeline that no row can stand for, each with the reason.
 
     DVC removes a stage's outputs before it runs and a stage that fails writes none, so a failed evaluation shows as a
-    missing metrics file.
+    missing metrics file. Why it failed only its run knows, which can say so in `FAILED_VARIABLE`.
 
     Args:
         metrics_folder: The metrics folder.
         order: Models as the pipeline lists them.
         lock: Stages in dvc.lock: they tell an evaluation that never ended well from one whose output is gone.
     """
+    failed: dict[str, dict[str, str]] = json.loads(os.environ.get(FAILED_VARIABLE, "{}"))
     missing = []
     for model in order:
-        path = metrics_folder / "evaluate" / f"{model}.json"
-        if not path.is_file():
-            ran = f"evaluate@{model}" in lock
-            reason = "its last evaluation failed or was removed" if ran else "its evaluation has not ended well yet"
-            advice = f"`dvc repro evaluate@{model}` says why or makes it"
-            missing.append({"model": model, "status": "not evaluated", "reason": f"{reason}: {advice}"})
+        if (metrics_folder / "evaluate" / f"{model}.json").is_file():
+            continue
+        ran = f"evaluate@{model}" in lock
+        reason = "its last evaluation failed or was removed" if ran else "its evaluation has not ended well yet"
+        advice = f"`dvc repro evaluate@{model}` says why or makes it"
+        unknown = {"status": "not evaluated", "reason": f"{reason}: {advice}"}
+        missing.append({"model": model, **unknown, **failed.get(model, {})})
     return missing
-
-
-def read_leaderboard(path: Path, order: Sequence[str], lock: Container[str]) -> tuple[list[Row], list[dict[str, str]]]:
-    """The rows that still hold and the models that have none.
-
-    DVC does not run `report` when an evaluation before it failed, so the file may be older than the metrics.
-
-    Args:
-        path: leaderboard.json in the metrics folder.
-        order: Models as the pipeline lists them.
-        lock: Stages in dvc.lock.
-    """
-    missing = not_evaluated(path.parent, order, lock)
-    gone = {model["model"] for model in missing}
-    rows = read_json(path)["rows"]
-    return [row for row in rows if row["model"] not in gone], missing
 
 
 def columns_of(rows: Sequence[Row]) -> list[Column]:
@@ -141,8 +132,12 @@ def best_of(rows: Sequence[Row], column: Column) -> float | None:
 
 
 def as_csv(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Flat rows: every score with its interval, n and baseline, then cost and storage; blank where not measured."""
+    """Flat rows: every score with its interval, n and baseline, the paired differences, cost and storage.
+
+    Blank where not measured.
+    """
     keys = sorted({key for row in rows for key in row["scores"]})
+    tasks = sorted({task for row in rows for task in row["comparisons"]})
     costs = sorted({key for row in rows for key in _measured(row)})
     flat = []
     for row in rows:
@@ -151,6 +146,9 @@ def as_csv(rows: Sequence[Row]) -> list[dict[str, Any]]:
             score = row["scores"].get(key, {})
             line[key] = score.get("value", "")
             line |= {f"{key}.{name}": _blank(score.get(name)) for name in ("low", "high", "n", "baseline")}
+        for task in tasks:
+            compared = row["comparisons"].get(task, {})
+            line |= {f"{task}.parent.{name}": _blank(compared.get(name)) for name in _COMPARED}
         flat.append(line | {key: _measured(row).get(key, "") for key in costs})
     return flat
 

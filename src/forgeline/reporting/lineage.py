@@ -1,8 +1,11 @@
 """Where an output came from: dvc.lock followed from any output back to the sources."""
 
 import difflib
+import hashlib
+import json
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,28 +56,52 @@ class LineageStep:
     sources: Mapping[str, Mapping[str, Any]]
 
 
-def lineage(path: Path, lock_file: Path = LOCK_FILE) -> list[LineageStep]:
+def lineage(path: Path, lock_file: Path = LOCK_FILE, commit: str = "") -> list[LineageStep]:
     """The stages that made `path`, the last one first, each once, back to inputs that no stage makes.
+
+    Args:
+        path: An output of a stage.
+        lock_file: Where dvc.lock is.
+        commit: The commit whose dvc.lock is meant; without it, the file as it lies here.
 
     Raises:
         DataError: No stage in dvc.lock has such an output; the message names the nearest ones.
     """
-    stages = locked_stages(lock_file)
-    maker = {str(out["path"]): name for name, entry in stages.items() for out in entry.get("outs", [])}
+    stages, first_lines = _located_stages(lock_file, commit)
     wanted = path.as_posix().rstrip("/")
-    if wanted not in maker:
-        near = difflib.get_close_matches(wanted, maker, n=5, cutoff=0.4)
+    names = chain(wanted, stages)
+    if not names:
+        made = [str(out["path"]) for entry in stages.values() for out in entry.get("outs", [])]
+        near = difflib.get_close_matches(wanted, made, n=5, cutoff=0.4)
         hint = f": did you mean {', '.join(near)}?" if near else ": `dvc stage list` shows what there is"
         raise DataError(f"{wanted} is not an output in {lock_file}{hint}")
-    revisions = _entry_revisions(lock_file, list(stages))
-    steps: dict[str, LineageStep] = {}
-    queue = [maker[wanted]]
+    revisions = _entry_revisions(lock_file, first_lines, commit)
+    return [_step(name, stages[name], revisions[name]) for name in names]
+
+
+def changed_outputs(steps: Sequence[LineageStep]) -> dict[str, str]:
+    """What lies here now where a stage's output was: the paths whose content is not what dvc.lock says.
+
+    Returns:
+        The md5 of the present content by path; empty for what is not here.
+    """
+    outputs = {out.path: out.md5 for step in steps for out in step.outputs if out.md5}
+    now = {path: dvc_md5(Path(path)) for path in outputs}
+    return {path: digest for path, digest in now.items() if digest != outputs[path]}
+
+
+def chain(path: str, stages: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The addresses of the stages that made an output, the last one first, each once; nothing when none does."""
+    maker = {str(out["path"]): name for name, entry in stages.items() for out in entry.get("outs", [])}
+    found: dict[str, None] = {}
+    queue = [maker[path]] if path in maker else []
     while queue:
         name = queue.pop(0)
-        if name not in steps:
-            steps[name] = _step(name, stages[name], revisions[name])
-            queue += sorted({maker[out] for dep in steps[name].inputs for out in _outputs_in(dep.path, maker)})
-    return list(steps.values())
+        if name not in found:
+            found[name] = None
+            deps = [str(dep["path"]) for dep in stages[name].get("deps", []) if not is_code(str(dep["path"]))]
+            queue += sorted({maker[out] for dep in deps for out in _outputs_in(dep, maker)})
+    return list(found)
 
 
 def _outputs_in(path: str, outputs: Iterable[str]) -> list[str]:
@@ -93,6 +120,11 @@ def locked_stages(lock_file: Path = LOCK_FILE) -> dict[str, dict[str, Any]]:
     return dict((plain(read_yaml(lock_file)) or {}).get("stages", {}))
 
 
+def locked_stages_of(commit: str, lock_file: Path = LOCK_FILE) -> dict[str, dict[str, Any]]:
+    """The stage entries of a commit's dvc.lock; nothing where it has none."""
+    return _located_stages(lock_file, commit)[0]
+
+
 def locked_stages_now(lock_file: Path = LOCK_FILE) -> dict[str, dict[str, Any]]:
     """The stage entries of dvc.lock as far as there are any: on a first run the file grows while stages finish."""
     return locked_stages(lock_file) if lock_file.is_file() else {}
@@ -103,13 +135,20 @@ def locked_params(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for file in entry.get("params", {}).values() for name, value in file.items()}
 
 
-def lineage_tree(path: Path, steps: Sequence[LineageStep]) -> Tree:
+def lineage_tree(path: Path, steps: Sequence[LineageStep], changed: Mapping[str, str] | None = None) -> Tree:
     """The steps as a tree for the terminal: the output at the root, its stage's inputs as branches.
 
     A stage that several inputs share is written out once and referred to afterwards.
+
+    Args:
+        path: The output.
+        steps: Its `lineage`.
+        changed: What `changed_outputs` says of the files here; None leaves them out of it.
     """
     by_output = {out.path: step for step in steps for out in step.outputs}
-    root = Tree(f"[bold]{path.as_posix().rstrip('/')}[/bold]")
+    hashes = {out.path: out.md5 for step in steps for out in step.outputs}
+    wanted = path.as_posix().rstrip("/")
+    root = Tree(f"[bold]{wanted}[/bold]  {_hash_line(wanted, hashes.get(wanted, ''), changed)}")
     for name, value in _model_facts(path).items():
         root.add(f"[dim]{name}[/dim] {value}")
     shown: set[str] = set()
@@ -123,7 +162,7 @@ def lineage_tree(path: Path, steps: Sequence[LineageStep]) -> Tree:
         for section, values in step.params.items():
             node.add(f"[dim]params[/dim] {section} = {_compact(values)}")
         for artefact in step.inputs:
-            leaf = node.add(f"{artefact.path}  [dim]md5 {artefact.md5}[/dim]")
+            leaf = node.add(f"{artefact.path}  {_hash_line(artefact.path, artefact.md5, changed)}")
             for name, value in step.sources.get(artefact.path, {}).items():
                 leaf.add(f"[dim]{name}[/dim] {value}")
             makers = {by_output[out].stage: by_output[out] for out in _outputs_in(artefact.path, by_output)}
@@ -134,15 +173,29 @@ def lineage_tree(path: Path, steps: Sequence[LineageStep]) -> Tree:
     return root
 
 
-def _entry_revisions(lock_file: Path, names: Sequence[str]) -> dict[str, str]:
+def _located_stages(lock_file: Path, commit: str) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
+    """The stage entries of a dvc.lock, and the line, counted from 0, in which each begins."""
+    if not commit:
+        if not lock_file.is_file():
+            raise DataError(f"{lock_file} does not exist: run `dvc repro` first")
+        document = read_yaml(lock_file) or {}
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / lock_file.name
+            copy.write_text(_git("show", f"{commit}:{lock_file.as_posix()}"), encoding="utf-8")
+            document = read_yaml(copy) or {}
+    stages = document.get("stages")
+    return (plain(stages), {name: stages.lc.key(name)[0] for name in stages}) if stages else ({}, {})
+
+
+def _entry_revisions(lock_file: Path, first_lines: Mapping[str, int], commit: str) -> dict[str, str]:
     """The commit that last touched a line of each stage's entry; empty when a line is not committed.
 
     `git blame` answers for all entries at once, which comparing parsed versions of the file would not.
     """
-    stages = read_yaml(lock_file)["stages"]
-    starts = sorted((stages.lc.key(name)[0], name) for name in names)  # 0-based line of each entry
-    blamed = _blame(lock_file)
-    newest_first = _git("rev-list", "--topo-order", "HEAD", "--", str(lock_file)).split()
+    starts = sorted((line, name) for name, line in first_lines.items())
+    blamed = _blame(lock_file, commit)
+    newest_first = _git("rev-list", "--topo-order", commit or "HEAD", "--", str(lock_file)).split()
     ends = [line for line, _ in starts[1:]] + [len(blamed)]
     found = {}
     for (start, name), end in zip(starts, ends, strict=True):
@@ -152,16 +205,30 @@ def _entry_revisions(lock_file: Path, names: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _blame(file: Path) -> list[str]:
+def _blame(file: Path, commit: str) -> list[str]:
     """The commit of every line of `file`; nothing when git does not know the file."""
     lines = []
-    commit = ""
-    for line in _git("blame", "--porcelain", "--", str(file)).splitlines():
+    current = ""
+    for line in _git("blame", "--porcelain", *([commit] if commit else []), "--", str(file)).splitlines():
         if line.startswith("\t"):
-            lines.append(commit)
+            lines.append(current)
         elif _BLAME_HEADER.match(line):
-            commit = line.split(" ", 1)[0]
+            current = line.split(" ", 1)[0]
     return lines
+
+
+def dvc_md5(path: Path) -> str:
+    """The md5 by which DVC knows a file or folder as it lies here; empty when nothing does.
+
+    A folder's is that of the list of its files, with `.dir` behind it.
+    """
+    if path.is_file():
+        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    if not path.is_dir():
+        return ""
+    files = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    listed = [{"md5": dvc_md5(path / name), "relpath": name} for name in files]
+    return hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def code_revision() -> str:
@@ -218,7 +285,8 @@ def _model_facts(path: Path) -> dict[str, str]:
         return {}
     content = read_json(file)
     environment = content.get("environment", {})
-    libraries = ", ".join(f"{name} {version}" for name, version in environment.get("libraries", {}).items())
+    versions = {**environment.get("libraries", {}), **content.get("optional_libraries", {})}
+    libraries = ", ".join(f"{name} {version}" for name, version in versions.items())
     facts = {
         "tokenizer": content.get("tokenizer"),
         "code sha256": content.get("code_sha256"),
@@ -233,6 +301,15 @@ def _code_line(step: LineageStep) -> str:
     return (
         f"revision {step.revision[:12]}" if step.revision else f"[yellow]not committed[/yellow], {code_revision()[:12]}"
     )
+
+
+def _hash_line(path: str, md5: str, changed: Mapping[str, str] | None) -> str:
+    now = (changed or {}).get(path)
+    if now is None:
+        return f"[dim]md5 {md5}[/dim]" if md5 else ""
+    if not now:
+        return f"[dim]md5 {md5}[/dim], [yellow]not here[/yellow]"
+    return f"[red]CHANGED since its stage wrote it: md5 {now} here, {md5} in {LOCK_FILE}[/red]"
 
 
 def _compact(values: object) -> str:

@@ -29,12 +29,14 @@ class Experiment:
     Attributes:
         revision: Its name and commit.
         histories: The curves of each training stage, by column.
-        changes: Parameters that differ from the files here: name, value there, value here.
+        changes: Parameters of another value than in the files here: name, value there, value here.
+        num_unshared: Parameters that only one of the two has, as those of methods that were not chosen.
     """
 
     revision: Revision
     histories: Mapping[str, Mapping[str, Points]]
     changes: Sequence[tuple[str, str, str]]
+    num_unshared: int
 
 
 @dataclass(frozen=True)
@@ -100,15 +102,15 @@ def _with_own_curves(revisions: Sequence[Revision]) -> list[Revision]:
 
 def _read(revision: Revision, here: Mapping[str, Any]) -> Experiment:
     there = _parameters(revision) if here else {}
-    names = sorted(here.keys() | there.keys())
-    changes = [(name, _said(there, name), _said(here, name)) for name in names if there.get(name) != here.get(name)]
+    names = sorted(here.keys() & there.keys())
+    changes = [(name, str(there[name]), str(here[name])) for name in names if there[name] != here[name]]
     histories = {}
     for path in _history_files(revision):
         text = revision.read(path)
         if text is not None:
             columns = parse_history(csv.DictReader(text.splitlines()), f"{path} of {revision.name}")
             histories[Path(path).stem] = {name: thin(points, _POINTS) for name, points in columns.items()}
-    return Experiment(revision, histories, changes)
+    return Experiment(revision, histories, changes, len(here.keys() ^ there.keys()) if there else 0)
 
 
 def _history_files(revision: Revision) -> list[str]:
@@ -135,10 +137,6 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from _leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
-
-
-def _said(params: Mapping[str, Any], name: str) -> str:
-    return str(params[name]) if name in params else "(not there)"
 
 
 def _charts(experiments: Sequence[tuple[str, Experiment]]) -> Iterator[tuple[str, str, Markup]]:

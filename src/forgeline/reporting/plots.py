@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 420, 250
+_LETTER = 6.9  # pixels of one letter of a name
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 14, 12, 38
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -89,7 +90,8 @@ def interval_chart(title: str, dots: Sequence[Dot], x_label: str, baseline: tupl
     """One row per dot: its value and interval along the x axis, and the baseline as a dashed line. `x` is not used."""
     if not dots:
         return ""
-    left, row, height = 92, 26, 26 * len(dots) + _TOP + _BOTTOM
+    row, height = 26, 26 * len(dots) + _TOP + _BOTTOM
+    left = min(max(92.0, _LETTER * max(len(dot.name) for dot in dots) + 18), WIDTH / 2)
     ends = [end for dot in dots for end in (dot.low, dot.high)] + ([baseline[0]] if baseline else [])
     axis = Axis(min(ends), max(ends), left, WIDTH - _RIGHT - 36)
     bottom = height - _BOTTOM
@@ -206,7 +208,7 @@ def _label(name: str, x: float, y: float, taken: list[Box], whiskers: Sequence[B
 
 def _free_place(name: str, x: float, y: float, taken: Sequence[Box]) -> tuple[Box, str, float] | None:
     """Box, anchor and anchored x of the first of some places that lies inside the frame and covers nothing."""
-    width, height = 6.9 * len(name), 11.0
+    width, height = _LETTER * len(name), 11.0
     for rise in (4.0, -8.0, 16.0, -20.0, 28.0, -32.0, 40.0, -44.0):
         for anchor, left in (("start", x + 9), ("end", x - 9 - width), ("middle", x - width / 2)):
             box = (left, y + rise - height, left + width, y + rise + 2)

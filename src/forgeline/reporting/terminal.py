@@ -1,57 +1,37 @@
 """The leaderboard on a terminal: a line for each score, a column for each model, readable at 80 characters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from forgeline.core.errors import DataError
-from forgeline.core.pipeline import read_pipeline
-from forgeline.reporting.leaderboard import Column, Row, baseline_of, best_of, columns_of, read_leaderboard
-from forgeline.reporting.lineage import locked_stages_now
+from forgeline.reporting.leaderboard import Column, Row, baseline_of, best_of, columns_of
 
 _LABEL_WIDTH, _BASELINE_WIDTH, _CELL_WIDTH = 15, 9, 9  # characters
 _LEFT_OUT = ("preference.margin",)  # the report has it; a terminal is narrow
 _CAPTION = "Below each score: its 95 % interval. ▲ ▼: better or worse than its parent (exact paired test)."
 
 
-@dataclass(frozen=True)
-class LeaderboardTable:
-    """Rows of leaderboard.json for a terminal: value and 95 % interval, best in bold, arrows for sure differences.
+def leaderboard_table(rows: Sequence[Row]) -> RenderableType:
+    """Rows of leaderboard.json: value and 95 % interval, best in bold, arrows for sure differences.
 
-    Attributes:
-        rows: The evaluated models, a column each; what does not fit on a line goes into further tables.
-        missing: Models without an evaluation, named below with the reason.
+    A column for each model; what does not fit on a line of the terminal goes into further tables.
     """
+    return _Tables(rows)
 
+
+@dataclass(frozen=True)
+class _Tables:
     rows: Sequence[Row]
-    missing: Sequence[Mapping[str, str]]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """As rich asks for it."""
-        if self.rows:
-            for shown in _by_width(self.rows, options.max_width):
-                yield _table(self.rows, shown)
-            yield Text(_CAPTION, style="italic")
-        for model in self.missing:
-            yield Text(f"{model['model']}: {model['status']}, {model['reason']}", style="red")
-
-
-def leaderboard_here(path: Path) -> LeaderboardTable:
-    """The leaderboard of the repository in the working directory, less what is no longer true.
-
-    Raises:
-        DataError: There is no leaderboard yet.
-    """
-    if not path.is_file():
-        raise DataError(f"{path} does not exist: run `dvc repro` to make it")
-    order = [stage.address.partition("@")[2] for stage in read_pipeline() if stage.name == "evaluate"]
-    rows, missing = read_leaderboard(path, order, locked_stages_now())
-    return LeaderboardTable(rows, missing)
+        for shown in _by_width(self.rows, options.max_width):
+            yield _table(self.rows, shown)
+        yield Text(_CAPTION, style="italic")
 
 
 def _by_width(rows: Sequence[Row], width: int) -> list[list[Row]]:

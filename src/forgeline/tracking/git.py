@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from forgeline.core.errors import DataError
+
 LOCK_FILE = "dvc.lock"
 _EXPERIMENT_REF = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(?P<name>.+)")
 
@@ -50,6 +52,24 @@ def committed_revisions() -> list[Revision]:
         if match := _EXPERIMENT_REF.fullmatch(ref):
             revisions.append(Revision(match["name"], sha, "experiment", int(when)))
     return sorted(revisions, key=lambda revision: revision.timestamp)
+
+
+def find_revision(name: str) -> Revision:
+    """The experiment, commit, branch or tag that is meant; of experiments with the same name the newest.
+
+    Raises:
+        DataError: There is none; names the experiments there are.
+    """
+    experiments = [revision for revision in committed_revisions() if revision.kind == "experiment"]
+    named = [revision for revision in experiments if revision.name == name]
+    if named:
+        return named[-1]
+    commit = (_git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}") or "").strip()
+    if not commit:
+        there = ", ".join(dict.fromkeys(revision.name for revision in reversed(experiments))) or "none yet"
+        raise DataError(f"'{name}' is neither an experiment nor a revision of git; experiments: {there}")
+    when = (_git("show", "--no-patch", "--format=%ct", commit) or "0").strip()
+    return Revision(name, commit, "commit", int(when))
 
 
 def head_commit() -> str:

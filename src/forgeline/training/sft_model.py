@@ -1,7 +1,9 @@
 """The model that fine-tuning trains: all of its weights, or frozen under an adapter of any kind."""
 
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from peft import PeftModel
 from transformers import PreTrainedModel
@@ -84,9 +86,12 @@ def _frozen(parent: Path, peft: AdapterParams, context: Context) -> PreTrainedMo
     return load_quantized(folder, context.device, context.compute.precision, peft)
 
 
-def earlier_adapter(params: SftParams) -> dict[str, str]:
-    """For the lineage: the content hash of the adapter that training began with, if it began with one."""
+def lineage_facts(params: SftParams) -> dict[str, Any]:
+    """For the lineage: content hash of the adapter training began with, version of a library not all kinds take."""
     peft = params.peft
-    if isinstance(peft, NoPeftParams) or peft.earlier is None:
-        return {}
-    return {"earlier_adapter_sha256": sha256_path(Path(peft.earlier.path))}
+    facts: dict[str, Any] = {}
+    if not isinstance(peft, NoPeftParams) and peft.earlier is not None:
+        facts["earlier_adapter_sha256"] = sha256_path(Path(peft.earlier.path))
+    if isinstance(peft, QloraPeftParams | Int8PeftParams):
+        facts["optional_libraries"] = {"bitsandbytes": version("bitsandbytes")}
+    return facts

@@ -121,6 +121,19 @@ def test_a_model_without_evaluation_has_a_row_that_says_why(repository: Path) ->
     assert "dvc repro evaluate@dpo" in text
 
 
+def test_full_names_have_a_column_where_there_are_any(repository: Path) -> None:
+    def page(*names: str) -> str:
+        rows = [
+            {**row, "full_name": name}
+            for row, name in zip(collect_rows(Path("metrics"), [], {}, []), names, strict=True)
+        ]
+        content = Content(rows, [], {}, {}, NO_EXPERIMENTS, "")
+        return render_report(Path("metrics"), content, read_pipeline(), {}, LIMITS, 500_000)[0]
+
+    assert "<code>llama.2.6M-hpo_sft_full</code>" in page("", "llama.2.6M-hpo_sft_full")
+    assert ">full name<" not in page("", "")
+
+
 def test_the_page_keeps_to_its_size_and_says_what_is_left_out(repository: Path) -> None:
     rows = [row | {"sample_id": f"{row['sample_id']}-{number}", "output": sha256_text(str(number)) * 3}
             for number in range(3000) for row in read_jsonl(Path("data/evaluate/sft/samples.jsonl"))]  # fmt: skip

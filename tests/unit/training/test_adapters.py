@@ -16,10 +16,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaForCausalLM
 from forgeline.core.errors import DataError, ParamsError
 from forgeline.core.storage import sha256_path, write_json
 from forgeline.model.loading import load_model, save_model_files
+from forgeline.quantization.libraries import used_library
 from forgeline.training.adapters import expected_parameters, find_targets, new_adapter
 from forgeline.training.params.peft import PeftParams
 from forgeline.training.params.sft import SftParams
 from forgeline.training.sft import train_sft
+from forgeline.training.sft_model import lineage_facts
 
 IDS = torch.tensor([[2, 50, 60, 70, 80]])
 LLAMA = (["q_proj", "v_proj"], ["k_proj", "o_proj", "q_proj", "v_proj"], ["down_proj", "gate_proj", "up_proj"])
@@ -252,3 +254,15 @@ def test_quantized_bases(chat_model, context, conversations, tmp_path, kind) -> 
     assert files(tmp_path / "0") == files(tmp_path / "1")
     plain = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "0").eval()  # on the base as it is
     torch.testing.assert_close(plain(IDS).logits, calm.model.eval()(IDS).logits.float(), rtol=0.5, atol=0.5)
+
+
+def test_the_lineage_names_a_library_where_it_is_used(monkeypatch) -> None:
+    versions = {"bitsandbytes": "0.50.2", "torchao": "0.18.0"}  # both are optional
+    for module in ("forgeline.training.sft_model", "forgeline.quantization.libraries"):
+        monkeypatch.setattr(f"{module}.version", versions.__getitem__)
+    assert lineage_facts(SftParams(**SFT)) == {}
+    assert lineage_facts(SftParams(**{**SFT, "peft": PEFT["qlora"]})) == {
+        "optional_libraries": {"bitsandbytes": "0.50.2"}
+    }
+    assert used_library("gptq") == {}
+    assert used_library("torchao_int8") == {"optional_libraries": {"torchao": "0.18.0"}}

@@ -249,6 +249,12 @@ def test_prompts_that_fill_the_window_are_told(chat_model, context) -> None:
         train_orpo(chat_model, long, long, orpo_params(), context)
 
 
+def test_pairs_that_do_not_fit_are_left_out_and_counted(chat_model, context, pairs) -> None:
+    long = PreferencePair.make("toy", "", "", [{"role": "user", "content": "x " * 400}], "a", "b")
+    result = train_orpo(chat_model, [long, *pairs], pairs, orpo_params(num_steps=1, warmup_steps=0), context)
+    assert result.counts.as_json() == {"in": 13, "out": 12, "dropped": {"too_long": 1}}
+
+
 def test_kto_needs_other_answers_in_a_micro_batch() -> None:
     with pytest.raises(ValueError, match="micro_batch_size 1 leaves no other answer"):
         kto_params(micro_batch_size=1)

@@ -47,16 +47,16 @@ function marked(tag, text, className) {
   }
   return made;
 }
-function answerOf(question, names, [verdict, output, parsed]) {
+function answerOf(names, [verdict, output, parsed]) {
   const made = element("div");
-  const document_ = typeof verdict === "number";
-  made.className = `answer ${document_ ? "" : verdict === "right" ? "right" : "wrong"}`;
-  const sign = document_ ? "" : verdict === "right" ? "✓" : "✗";
+  const isDocument = typeof verdict === "number";
+  made.className = `answer ${isDocument ? "" : verdict === "right" ? "right" : "wrong"}`;
+  const sign = isDocument ? "" : verdict === "right" ? "✓" : "✗";
   const who = element("p", "", Object.assign(element("span", sign), { className: "verdict" }), ` ${names.join(", ")}`);
   who.className = "who";
-  who.append(Object.assign(element("span", document_ ? ` ${verdict.toFixed(3)} bits per byte` : ` ${verdict}`), { className: "said-verdict" }));
+  who.append(Object.assign(element("span", isDocument ? ` ${verdict.toFixed(3)} bits per byte` : ` ${verdict}`), { className: "said-verdict" }));
   made.append(who);
-  if (!document_) made.append(Object.assign(element("p", output.trim() || "(nothing)"), { className: "said" }));
+  if (!isDocument) made.append(Object.assign(element("p", output.trim() || "(nothing)"), { className: "said" }));
   if (parsed !== undefined) made.append(Object.assign(element("p", `parsed: ${parsed}`), { className: "parsed" }));
   return made;
 }
@@ -70,10 +70,10 @@ function card(question, model) {
   const parent = model === null ? -1 : head.models.indexOf(parents[head.models[model]]);
   const chosen = model === null ? head.models.map((_, index) => index) : parent < 0 ? [model] : [parent, model];
   const answers = Object.assign(element("div"), { className: "answers" });
-  question.answers.forEach((answer, number) => {
+  for (const number of new Set(chosen.map((index) => question.given[index]).filter((it) => it >= 0))) {
     const names = chosen.filter((index) => question.given[index] === number).map((index) => head.models[index]);
-    if (names.length) answers.append(answerOf(question, names, answer));
-  });
+    answers.append(answerOf(names, question.answers[number]));
+  }
   article.append(answers);
   return article;
 }
