@@ -7,6 +7,7 @@ Attention over the context is left out, which at contexts of a few hundred token
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from forgeline.evaluation.params import BUILT_IN_TASKS
 from forgeline.model.params import ModelParams
 from forgeline.planning.model_size import num_parameters
 from forgeline.planning.vocabulary import num_entries
@@ -75,7 +76,8 @@ def _reinforce(section: Mapping[str, Any]) -> float:
 
 def _evaluate(params: Params) -> float:
     scoring, questions = params["evaluate"]["scoring"], params["instructions"]["max_test_per_task"]
-    asked = (len(scoring["tasks"]) - ("perplexity" in scoring["tasks"])) * questions * _TASK_TOKENS
+    held_out = set(scoring["tasks"]) & set(BUILT_IN_TASKS) - {"perplexity"}  # tasks of files bring their own questions
+    asked = len(held_out) * questions * _TASK_TOKENS
     read = scoring["max_documents"] * _DOCUMENT_TOKENS if "perplexity" in scoring["tasks"] else 0
     return float(_FORWARD * (asked + read))
 

@@ -259,7 +259,7 @@ def test_no_question_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (("kind: result", "kind: guess"), "guess"),
+        (("kind: result", "kind: guess"), "'guess'.*one of 'choice', 'extraction', 'result', 'generation', 'harness'"),
         (("tolerance: 0.0", "tolerance: 2.0"), "mine.yaml:7: .*tolerance.*2.0"),
         (('"#### (.+)"', '"#### .+"'), "needs one group"),
         (('"#### (.+)"', '"#### (.+"'), "no regular expression"),
@@ -277,6 +277,13 @@ def test_a_wrong_definition_is_found_before_anything_runs(
     write(tmp_path, GSM8K.replace(*change), {"question": "q", "answer": "#### 1"})
     found = "\n".join(unreadable_definitions(tmp_path, ["mine"]))
     assert re.search(problem, found), found
+
+
+def test_an_unknown_measure_lists_those_there_are(tmp_path: Path) -> None:
+    write(tmp_path, PUBMEDQA.replace("compare: total", "compare: rouge"))
+    assert (
+        "compare: got 'rouge' (text), expected 'total' or 'per_byte'" in unreadable_definitions(tmp_path, ["mine"])[0]
+    )
 
 
 def test_the_documented_definitions_are_valid(tmp_path: Path) -> None:
