@@ -46,7 +46,10 @@ def main(
         evaluation = evaluate(subject, held_out, scoring, from_files, journal)
         write_jsonl(run.output(samples), evaluation.samples)
         write_timings(run.output(timings), journal, evaluation.samples)
-        run.summarize(evaluation.counts, model=model.name, tasks=evaluation.tasks, methods=evaluation.methods)
+        run.summarize(
+            evaluation.counts, model=model.name, tasks=evaluation.tasks, methods=evaluation.methods,
+            confusions=evaluation.confusions,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """All tasks on one model, and where every held-out sample went."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,8 @@ from forgeline.evaluation.work import Journal
 
 _ALL: list[Task] = [Perplexity(), OrganSystem(), IsA(), DefinitionChoice(), Preference(), ReferenceAnswer()]
 TASKS: dict[str, Task] = {task.name: task for task in _ALL}
+NO_ANSWER, OTHER = "(no answer)", "(other)"
+_CLASS_SCORES = {"macro_f1", "mcc"}
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,14 @@ class Evaluation:
         counts: Held-out samples in, scored, and left out by reason.
         tasks: Scores by task and name, as JSON.
         methods: How each task judges, in one line.
+        confusions: Of tasks whose answers are classes: by task and true class, how often each class was answered.
         samples: One row per scored sample.
     """
 
     counts: Counts
     tasks: dict[str, dict[str, dict[str, Any]]]
     methods: dict[str, str]
+    confusions: dict[str, dict[str, dict[str, int]]]
     samples: list[dict[str, Any]]
 
 
@@ -61,15 +65,28 @@ def evaluate(
     tasks: dict[str, Task] = {**TASKS, **from_files}
     scores: dict[str, dict[str, dict[str, Any]]] = {}
     samples: list[dict[str, Any]] = []
+    confusions: dict[str, dict[str, dict[str, int]]] = {}
     available = _available(held_out, from_files)
     with progress("evaluate", sum(available[name] for name in scoring.tasks), "samples") as bar:
         for name in scoring.tasks:
             result = tasks[name].run(replace(subject, work=journal.of(name)), held_out, scoring)
             scores[name] = {key: score.as_json() for key, score in result.scores.items()}
             samples += result.samples
+            if _CLASS_SCORES & set(result.scores):
+                confusions[name] = _confusion(result.samples)
             bar(len(result.samples), name)
     methods: dict[str, str] = {name: tasks[name].method for name in scoring.tasks}
-    return Evaluation(_account(available, scoring, samples), scores, methods, samples)
+    return Evaluation(_account(available, scoring, samples), scores, methods, confusions, samples)
+
+
+def _confusion(samples: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """Answered classes by true class; what is no class is `OTHER`, what could not be read `NO_ANSWER`."""
+    classes = {row["reference"] for row in samples}
+    found: dict[str, Counter[str]] = {}
+    for row in samples:
+        answer = NO_ANSWER if row["parsed"] is None else row["parsed"] if row["parsed"] in classes else OTHER
+        found.setdefault(row["reference"], Counter())[answer] += 1
+    return {true: dict(answers) for true, answers in found.items()}
 
 
 def _account(available: Counter[str], scoring: ScoringParams, samples: list[dict[str, Any]]) -> Counts:

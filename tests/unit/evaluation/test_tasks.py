@@ -91,6 +91,12 @@ def test_every_sample_is_scored_or_accounted_for(subject):
         "definition_choice": ["accuracy"],
         "preference": ["accuracy", "margin"],
     }
+    assert sorted(result.confusions) == ["is_a", "organ_system"]
+    for task, confusion in result.confusions.items():
+        asked = [(row["reference"], row["parsed"]) for row in result.samples if row["task"] == task]
+        assert sum(sum(answers.values()) for answers in confusion.values()) == len(asked)
+        for true, answer in asked:
+            assert confusion[true]["(no answer)" if answer is None else answer] == asked.count((true, answer))
     for row in result.samples:
         assert row["prompt_sha256"] == sha256_text(row["prompt"])
         json.dumps(row, allow_nan=False)
