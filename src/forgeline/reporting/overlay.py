@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from forgeline.core.errors import ForgelineError
-from forgeline.core.params import plain, read_yaml
+from forgeline.core.params import load_all, plain, read_yaml
 from forgeline.reporting.plots import Line, line_chart
 from forgeline.reporting.sections import axis_label, is_wide, parse_history, prominent, thin
 from forgeline.tracking.git import Revision, committed_revisions, workspace
@@ -122,6 +122,8 @@ def _history_files(revision: Revision) -> list[str]:
 
 def _parameters(revision: Revision) -> dict[str, Any]:
     """Every parameter by its dotted name."""
+    if revision.kind == "workspace":
+        return dict(_leaves(load_all()))  # the stage has parsed it already
     text = revision.read("params.yaml")
     if not text:
         return {}
