@@ -1,4 +1,4 @@
-"""noop: `forgeline repro` with nothing to do, against plain `dvc repro` on the same finished pipeline."""
+"""noop: `make repro` with nothing to do, against plain `dvc repro` on the same finished pipeline."""
 
 import resource
 import subprocess
@@ -12,7 +12,7 @@ def run(_options: Options, num_pairs: int = 3) -> Comparison:
     """User CPU seconds of both in this repository, whose pipeline must be up to date."""
     binaries = Path(sys.executable).parent
     ours, peer = alternate(
-        lambda: _user_seconds([str(binaries / "forgeline"), "repro"]),
+        lambda: _user_seconds(["make", "--silent", "repro"]),
         lambda: _user_seconds([str(binaries / "dvc"), "repro"]),
         num_pairs,
     )
