@@ -7,6 +7,7 @@ random, of the lengths and kinds of the default run; models that share a parent 
 import random
 import shlex
 import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,31 @@ def make_run(folder: Path, num_models: int, num_samples: int) -> list[str]:
     stage = find_stage("report", folder)
     assert stage is not None
     return shlex.split(stage.command)[1:]
+
+
+def commit_past(folder: Path, num_revisions: int) -> None:
+    """Commits states of the run with other curves and parameters, which the report lays over the ones that stay."""
+    kept = {path: path.read_text(encoding="utf-8") for path in (folder / "metrics" / "history").glob("*.csv")}
+    params = plain(read_yaml(folder / "params.yaml"))
+    lock = (folder / "dvc.lock").read_text(encoding="utf-8")
+    _git(folder, "init", "--quiet")
+    for number in range(num_revisions):
+        for path, text in kept.items():
+            head, first, rest = text.split("\n", 2)
+            step, _, values = first.partition(",")
+            path.write_text(f"{head}\n{step},{number}.5,{values.partition(',')[2]}\n{rest}", encoding="utf-8")
+        write_yaml(folder / "params.yaml", {**params, "sft": {**params["sft"], "seed": number}})
+        (folder / "dvc.lock").write_text(f"{lock}# {number}\n", encoding="utf-8")
+        _git(folder, "add", "params.yaml", "dvc.lock", "metrics/history")
+        _git(folder, "-c", "user.name=benchmark", "-c", "user.email=none", "commit", "--quiet", "-m", f"try {number}")
+    for path, text in kept.items():
+        path.write_text(text, encoding="utf-8")
+    write_yaml(folder / "params.yaml", params)
+    (folder / "dvc.lock").write_text(lock, encoding="utf-8")
+
+
+def _git(folder: Path, *arguments: str) -> None:
+    subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
 
 
 def _write_params(folder: Path, num_models: int) -> list[str]:

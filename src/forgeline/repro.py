@@ -42,9 +42,10 @@ def reproduce(arguments: Sequence[str]) -> Outcome:
 
     `python` in the stages' commands is the interpreter this runs under, whether or not its environment is activated.
     """
-    from dvc.cli import main as dvc
-
     from forgeline.shared_dvc import share_dvc_work
+
+    share_dvc_work()
+    from dvc.cli import main as dvc
 
     binaries = str(Path(sys.executable).parent)
     os.environ["PATH"] = os.pathsep.join([binaries, os.environ.get("PATH", "")])
@@ -53,7 +54,6 @@ def reproduce(arguments: Sequence[str]) -> Outcome:
     _number_stages()
     _end_at_interrupt()
     failures = _note_failures()
-    share_dvc_work()
     before = _locked_entries()
     status = int(dvc(["repro", "--keep-going", *arguments]))
     return Outcome(status, len(_locked_entries() - before), failures)

@@ -8,6 +8,7 @@ import gc
 import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import metadata
 from typing import Any
 
 _COLLECT_AFTER_OBJECTS = 100_000
@@ -17,10 +18,21 @@ def share_dvc_work() -> None:
     """Applies all of them; a second call would wrap them again."""
     # DVC builds ten thousands of objects that live until it ends: collecting garbage among them finds little.
     gc.set_threshold(_COLLECT_AFTER_OBJECTS, *gc.get_threshold()[1:])
+    _list_entry_points_once()  # first: the others import what asks for them
     _parse_each_text_once()
     _validate_each_text_once()
     _lock_each_path_once()
     _load_each_stage_once()
+
+
+def _list_entry_points_once() -> None:
+    """Plugins are looked for in the metadata of all installed packages, by fsspec once and by networkx twice."""
+    listed = metadata.entry_points()
+
+    def entry_points(**wanted: Any) -> Any:
+        return listed.select(**wanted) if wanted else listed
+
+    metadata.entry_points = entry_points
 
 
 def _parse_each_text_once() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.report_inputs import make_run
+from benchmarks.report_inputs import commit_past, make_run
 
-from forgeline.core.params import plain, read_yaml, write_yaml
+from forgeline.core.params import plain, read_yaml
 from forgeline.core.storage import read_json, read_jsonl
 from tests.browser import NO_BROWSER, Tab, find_browser, open_browser
 
@@ -26,23 +26,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("report") / "run"
     command = make_run(root, NUM_MODELS, NUM_SAMPLES)
     (root / "metrics" / "evaluate" / f"{FAILED}.json").unlink()
-    git(root, "init", "--quiet")
-    git(root, "add", "params.yaml", "dvc.yaml", "dvc.lock", "metrics/history")
-    git(root, "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "-m", "faster <b>")
-    history = root / "metrics" / "history" / "sft.csv"
-    lines = history.read_text().splitlines()
-    history.write_text("\n".join([*lines[:-1], lines[-1].replace(lines[-1].split(",")[1], "0.5")]) + "\n")
-    params = plain(read_yaml(root / "params.yaml"))
-    params["sft"]["seed"] += 1
-    write_yaml(root / "params.yaml", params)
+    commit_past(root, 1)
     environment = {"PYTHONPATH": str(Path("src").resolve()), "PATH": "/usr/bin:/bin"}
     done = subprocess.run([sys.executable, *command], cwd=root, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return root
-
-
-def git(root: Path, *arguments: str) -> None:
-    subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +173,7 @@ def test_curves_of_revisions_are_laid_over_each_other_and_hidden(tab: Tab) -> No
     names = tab.run("[...document.querySelectorAll('#experiments input')].map((box) => box.dataset.line)")
     assert len(names) == 2
     assert names[0] == "workspace"
-    assert names[1].endswith("faster <b>")
+    assert names[1].endswith("try 0")
     visible = (
         "[...document.querySelectorAll('#experiments .line')].filter((it) => getComputedStyle(it).display !== 'none')"
     )

@@ -34,10 +34,19 @@ class Layout:
 
 def stage_edges(stages: Sequence[PipelineStage]) -> list[Edge]:
     """Which stage needs which, less what a longer way implies. A folder dep needs all that is written in it."""
-    made = [(out, stage.address) for stage in stages for out in stage.outs]
+    makers: dict[str, set[str]] = {}  # of each output
+    inside: dict[str, set[str]] = {}  # makers of what lies in each folder
+    for stage in stages:
+        for out in stage.outs:
+            makers.setdefault(_whole(out), set()).add(stage.address)
+            for folder in _folders(out):
+                inside.setdefault(folder, set()).add(stage.address)
     parents: dict[str, set[str]] = {}
     for stage in stages:
-        needs = {maker for dep in stage.deps for out, maker in made if _overlap(dep, out)}
+        needs: set[str] = set()
+        for dep in stage.deps:
+            whole = _whole(dep)
+            needs = needs.union(inside.get(whole, ()), *(makers.get(path, ()) for path in [whole, *_folders(dep)]))
         parents[stage.address] = needs - {stage.address}
     ancestors: dict[str, set[str]] = {}
 
@@ -94,8 +103,14 @@ def pipeline_graph(stages: Sequence[PipelineStage], edges: Sequence[Edge]) -> st
     )
 
 
-def _overlap(dep: str, out: str) -> bool:
-    return dep == out or out.startswith(dep.rstrip("/") + "/") or dep.startswith(out.rstrip("/") + "/")
+def _whole(path: str) -> str:
+    return path.rstrip("/")
+
+
+def _folders(path: str) -> list[str]:
+    """The folders that hold a path: `data`, `data/a` of `data/a/b`."""
+    parts = _whole(path).split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
 def _layers(names: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Training curves of experiments and commits laid over each other, with the parameters that set them apart."""
 
 import csv
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from forgeline.tracking.git import Revision, committed_revisions, workspace
 HISTORY = "metrics/history"
 _POINTS = 100  # of one curve
 _LINES_PER_COLOUR = 8  # s1 … s8, then the same colours dashed
+_SECTION_START = re.compile(r"^(?=[^\s#-])", re.MULTILINE)
 Points = list[tuple[float, float]]
 
 
@@ -67,9 +69,8 @@ def overlay(max_revisions: int) -> Overlay:
     if max_revisions < 2:
         return Overlay([], [], 0)
     others = _with_own_curves(committed_revisions())
-    here = _read(workspace(), {})
-    params = _parameters(here.revision)
-    found = [here]
+    params = Path("params.yaml").read_text(encoding="utf-8")
+    found = [_read(workspace(), params)]
     num_read = 0
     for revision in others:
         num_read += 1
@@ -100,8 +101,8 @@ def _with_own_curves(revisions: Sequence[Revision]) -> list[Revision]:
     return list(distinct.values())
 
 
-def _read(revision: Revision, here: Mapping[str, Any]) -> Experiment:
-    there = _parameters(revision) if here else {}
+def _read(revision: Revision, params: str) -> Experiment:
+    there, here = _unequal_sections(revision.read("params.yaml") or "", params)
     names = sorted(here.keys() & there.keys())
     changes = [(name, str(there[name]), str(here[name])) for name in names if there[name] != here[name]]
     histories = {}
@@ -110,7 +111,7 @@ def _read(revision: Revision, here: Mapping[str, Any]) -> Experiment:
         if text is not None:
             columns = parse_history(csv.DictReader(text.splitlines()), f"{path} of {revision.name}")
             histories[Path(path).stem] = {name: thin(points, _POINTS) for name, points in columns.items()}
-    return Experiment(revision, histories, changes, len(here.keys() ^ there.keys()) if there else 0)
+    return Experiment(revision, histories, changes, len(here.keys() ^ there.keys()))
 
 
 def _history_files(revision: Revision) -> list[str]:
@@ -120,10 +121,18 @@ def _history_files(revision: Revision) -> list[str]:
     return [line for line in listed.splitlines() if line.endswith(".csv")]
 
 
-def _parameters(revision: Revision) -> dict[str, Any]:
-    """Every parameter by its dotted name."""
-    text = revision.read("params.yaml")
-    if not text:
+def _unequal_sections(*texts: str) -> list[dict[str, Any]]:
+    """Parameters of several params.yaml by dotted name, without the sections whose text is the same in all.
+
+    Most sections are, and the parser that names lines of errors is slow.
+    """
+    sections = [_SECTION_START.split(text) for text in texts]
+    shared = set(sections[0]).intersection(*sections[1:])
+    return [_parameters("".join(part for part in parts if part not in shared)) for parts in sections]
+
+
+def _parameters(text: str) -> dict[str, Any]:
+    if not text.strip():
         return {}
     with tempfile.TemporaryDirectory() as folder:  # the reader names the file in its messages, so it wants one
         file = Path(folder) / "params.yaml"

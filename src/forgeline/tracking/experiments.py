@@ -23,8 +23,8 @@ LEADERBOARD = "metrics/leaderboard.json"
 PARAMS = "params.yaml"
 WORKSPACE = "workspace"
 _LISTED_PARAMS = 20
-_LISTED_SCORES = 6  # columns that a terminal has room for
-_UNTOLD = ("margin", "macro_f1", "mcc")  # in the files, not on the terminal
+_LISTED_SCORES = 5  # columns that a terminal has room for
+_UNTOLD = ("margin", "macro_f1", "mcc", "format_rate")  # in the files, not on the terminal
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 import subprocess
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Applies the sharing until the end of the test."""
     for module, name in [
         (_yaml, "parse_yaml"), (strictyaml, "parse_yaml"), (strictyaml, "validate"),
-        (locks, "rwlock"), (reproduce, "collect_stages"),
+        (locks, "rwlock"), (reproduce, "collect_stages"), (metadata, "entry_points"),
     ]:  # fmt: skip
         monkeypatch.setattr(module, name, getattr(module, name))
     monkeypatch.setattr("gc.set_threshold", lambda *_: None)
@@ -101,6 +102,14 @@ def test_a_parsed_document_may_be_changed_by_whoever_gets_it(shared: Callable[[]
     first["a"].append(2)
     assert _yaml.parse_yaml("a: [1]", "x.yaml") == {"a": [1]}
     assert type(_yaml.parse_yaml_for_update("a: 1", "x.yaml")).__name__ == "CommentedMap"
+
+
+def test_plugins_are_found_as_before(shared: Callable[[], None]) -> None:
+    groups = ("fsspec.specs", "networkx.backends", "console_scripts", "no such group")
+    before = {group: sorted(metadata.entry_points(group=group)) for group in groups}
+    shared()
+    assert {group: sorted(metadata.entry_points(group=group)) for group in groups} == before
+    assert before["fsspec.specs"] != []
 
 
 def test_a_file_that_is_not_valid_is_refused_each_time(shared: Callable[[], None]) -> None:

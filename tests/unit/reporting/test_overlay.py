@@ -14,7 +14,7 @@ def git(*arguments: str) -> None:
 
 
 def train(learning_rate: float, losses: list[float]) -> None:
-    write_yaml(Path("params.yaml"), {"sft": {"learning_rate": learning_rate, "seed": 1}})
+    write_yaml(Path("params.yaml"), {"model": {"kind": "llama"}, "sft": {"learning_rate": learning_rate, "seed": 1}})
     write_csv(Path("metrics/history/sft.csv"), [{"step": i, "train_loss": loss} for i, loss in enumerate(losses)])
     write_csv(Path("metrics/history/base.csv"), [{"step": i, "train_loss": 1.0} for i in range(3)])
     Path("dvc.lock").write_text(str(learning_rate))
@@ -57,9 +57,10 @@ def test_parameters_that_differ_are_named() -> None:
     changes = {experiment.revision.name: experiment.changes for _, experiment in overlay(8).experiments}
     assert changes["workspace"] == []
     assert changes["cheap-try"] == [("sft.learning_rate", "0.4", "0.5")]
-    write_yaml(Path("params.yaml"), {"sft": {"learning_rate": 0.5, "epochs": 2}})
+    write_yaml(Path("params.yaml"), {"sft": {"learning_rate": 0.5, "epochs": 2}, "model": {"kind": "gemma"}})
     [cheap] = [it for _, it in overlay(8).experiments if it.revision.name == "cheap-try"]
-    assert (cheap.changes, cheap.num_unshared) == ([("sft.learning_rate", "0.4", "0.5")], 2)
+    assert cheap.changes == [("model.kind", "llama", "gemma"), ("sft.learning_rate", "0.4", "0.5")]
+    assert cheap.num_unshared == 2
 
 
 @pytest.mark.usefixtures("trained")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from forgeline.core.errors import DataError
+from forgeline.core.params import write_yaml
 from forgeline.core.storage import write_json, write_jsonl
 from forgeline.reporting.comparison import Comparison
 from forgeline.tracking.evidence import samples_path
@@ -20,6 +21,7 @@ from forgeline.tracking.params import RegisterParams
 from forgeline.tracking.promotion import decide, promote, show
 from forgeline.tracking.registry import register_models
 from forgeline.tracking.store import MIRROR_EXPERIMENT, open_store
+from forgeline.tracking.sync import sync_workspace
 
 PARAMS = RegisterParams(name="tiny", alias="candidate", models=["grpo"])
 
@@ -159,3 +161,7 @@ def _wait_for(address: str, process: "subprocess.Popen[bytes]") -> None:
 @pytest.mark.slow
 def test_on_a_server(server: str, store: Path) -> None:
     promotes_only_what_is_better(store)
+    outs = [{"path": "models/grpo", "md5": "11.dir"}]
+    write_yaml(Path("dvc.lock"), {"schema": "2.0", "stages": {"merge@grpo": {"cmd": "c", "outs": outs}}})
+    write_yaml(Path("params.yaml"), {"register": {"name": "tiny"}})
+    assert (sync_workspace().num_new, sync_workspace().num_new) == (1, 0)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.training.toys import SFT, chat
-from transformers import LlamaForCausalLM
+from transformers import PhiConfig, PhiForCausalLM
 
 from forgeline.core.errors import DataError, ParamsError
 from forgeline.core.records import Conversation
@@ -110,21 +110,35 @@ def test_packed_rows_by_hand() -> None:
     assert "attention_mask" not in batch
 
 
-def test_a_packed_step_has_the_loss_of_its_conversations(chat_model, context, conversations) -> None:
-    params = sft_params(packing=True, num_steps=1, warmup_steps=0, micro_batch_size=1, gradient_accumulation_steps=4)
-    result = train_sft(chat_model, conversations, conversations, params, context)
-    assert result.figures["num_rows"] < result.figures["num_train_conversations"] == len(conversations)
+@pytest.fixture
+def biased_head(tokenizer, tmp_path):
+    """The folder of a Phi, whose output head has a bias, so the loss is taken from its own logits."""
+    torch.manual_seed(2)
+    tokens = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = PhiConfig(vocab_size=len(tokenizer), max_position_embeddings=128, resid_pdrop=0.0, **sizes, **tokens)
+    save_model_files(PhiForCausalLM(config), tokenizer, tmp_path / "phi")
+    return tmp_path / "phi"
+
+
+@pytest.mark.parametrize("folder", ["chat_model", "biased_head"])
+def test_a_packed_step_has_the_loss_and_gradient_of_its_conversations(folder, context, conversations, request) -> None:
+    base = request.getfixturevalue(folder)
+    params = sft_params(packing=True, num_steps=1, warmup_steps=0, micro_batch_size=5, gradient_accumulation_steps=1)
+    result = train_sft(base, conversations, conversations, params, context)
+    assert result.figures["num_rows"] == 5 < len(conversations)  # so the step holds them all
     rows = labelled(result.tokenizer, conversations, params).rows
-    total = sum(result.figures["num_rows"] == 4 and row.num_supervised for row in rows)
-    if result.figures["num_rows"] == 4:  # then the step holds them all
-        assert result.figures["num_supervised_tokens"] == total
-        model = LlamaForCausalLM.from_pretrained(chat_model)
-        loss = 0.0
-        for row in rows:
-            with torch.no_grad():
-                mean = model(torch.tensor([row.input_ids]), labels=torch.tensor([row.labels])).loss
-            loss += float(mean) * row.num_supervised
-        assert result.history[-1]["train_loss"] == pytest.approx(loss / total, rel=1e-5)
+    total = sum(row.num_supervised for row in rows)
+    assert result.figures["num_supervised_tokens"] == total
+    model = load_model(base, context.device)
+    loss = 0.0
+    for row in rows:
+        mean = model(torch.tensor([row.input_ids]), labels=torch.tensor([row.labels])).loss
+        (mean * row.num_supervised / total).backward()
+        loss += float(mean.detach()) * row.num_supervised
+    assert result.history[-1]["train_loss"] == pytest.approx(loss / total, rel=1e-5)
+    norm = torch.nn.utils.get_total_norm(weights.grad for weights in model.parameters())
+    assert result.history[-1]["grad_norm"] == pytest.approx(float(norm), rel=1e-4)
 
 
 def test_packing_is_refused_where_the_model_mixes_neighbours(tokenizer, context, conversations, tmp_path) -> None:
