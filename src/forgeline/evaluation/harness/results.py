@@ -103,25 +103,28 @@ def _baseline(parts: Sequence[HarnessSamples]) -> tuple[float | None, str | None
 
 
 def rows_of(name: str, parts: Sequence[HarnessSamples]) -> list[dict[str, Any]]:
-    """A row for each question; its verdict is the first metric that says right or wrong.
+    """A row for each question; its verdict is the first metric that says right or wrong of every question.
 
     Args:
         name: Of our task.
         parts: The harness's tasks that it stands for.
     """
     return [
-        _row(name, part, sample, f"{part.task}/{sample['doc_id']}")
-        for part in parts
-        for sample in part.of_filter(part.filters[0])
+        _row(name, part, sample, _verdict_metric(part)) for part in parts for sample in part.of_filter(part.filters[0])
     ]
 
 
-def _row(name: str, part: HarnessSamples, sample: Sample, sample_id: str) -> dict[str, Any]:
+def _verdict_metric(part: HarnessSamples) -> str | None:
+    samples = part.of_filter(part.filters[0])
+    verdicts = (name for name in samples[0]["metrics"] if all(_plain(row.get(name)) in (0, 1) for row in samples))
+    return next(verdicts, None)
+
+
+def _row(name: str, part: HarnessSamples, sample: Sample, verdict: str | None) -> dict[str, Any]:
     prompt = str(sample["arguments"][0][0])
     metrics = {metric: _plain(sample[metric]) for metric in sample["metrics"] if _plain(sample[metric]) is not None}
     details: dict[str, Any] = {"metrics": metrics, "filter": sample["filter"]}
-    verdicts = [value for value in metrics.values() if value in (0, 1)]
-    correct = bool(verdicts[0]) if verdicts else None
+    correct = None if verdict is None else bool(sample[verdict])
     reference = str(sample["target"])
     output, parsed = "", None
     if part.output_type == MULTIPLE_CHOICE:
@@ -132,7 +135,7 @@ def _row(name: str, part: HarnessSamples, sample: Sample, sample_id: str) -> dic
         details |= {"choices": choices, "logps": logps}
     elif part.output_type == GENERATION:
         output, parsed = str(sample["resps"][0][0]), str(sample["filtered_resps"][0])
-    return sample_row(name, sample_id, prompt, output, parsed, reference, correct, details)
+    return sample_row(name, f"{part.task}/{sample['doc_id']}", prompt, output, parsed, reference, correct, details)
 
 
 def _choices(sample: Sample) -> list[str]:
