@@ -33,7 +33,8 @@ def test_no_training_stage_reads_held_out_data() -> None:
 def test_what_training_reads_was_made_without_held_out_data_but_for_leaving_it_out() -> None:
     """Upstream of training only `curate` reads test splits: of questions and pairs, to drop what shares their words.
 
-    And `reward`, which `reinforce` may ask: it scores itself on them and learns nothing of them (the next test).
+    So does `reward` where a member of `reinforce` asks it, as none does here: it scores itself on them and learns
+    nothing of them (the next test).
     """
     pipeline = read_pipeline(ROOT)
     made_by = {out: stage for stage in pipeline for out in stage.outs}
@@ -57,7 +58,7 @@ def test_what_training_reads_was_made_without_held_out_data_but_for_leaving_it_o
         for dep in stage.deps
         if "test.parquet" in dep or dep.startswith(HELD_OUT_FOLDERS)
     }
-    assert readers == {"curate", "reward"}
+    assert readers == {"curate"}
 
 
 @pytest.mark.slow
