@@ -16,15 +16,15 @@ from forgeline.core.storage import read_json, read_jsonl
 from forgeline.reporting.plots import Dot, scatter_chart
 
 TARGET = Path(__file__).parent / "images" / "quality-against-bits.svg"
-COLOURS = {"rtn": "s1", "smoothquant": "s1", "gptq": "s2", "awq": "s3", "hqq": "s4"}
+COLOURS = {"rtn": "s1", "smoothquant": "s5", "gptq": "s2", "awq": "s3", "hqq": "s4"}
 NUM_BOOTSTRAP, SEED = 2_000, 17
 
 STYLE = """
-  svg{--ink:#1b1e23;--quiet:#5d646e;--rule:#e3e4e6;--surface:#ffffff;--s1:#2b6cb0;--s2:#c05f12;--s3:#238055;--s4:#7a4fa3;
+  svg{--ink:#1b1e23;--quiet:#5d646e;--rule:#e3e4e6;--surface:#ffffff;--s1:#2b6cb0;--s2:#c05f12;--s3:#238055;--s4:#7a4fa3;--s5:#a98406;
     background:var(--surface);font-family:-apple-system,"Segoe UI","Noto Sans","DejaVu Sans",Helvetica,Arial,sans-serif}
   @media (prefers-color-scheme:dark){svg{--ink:#e8e9eb;--quiet:#a0a6af;--rule:#33373d;--surface:#0d1117;--s1:#6ea8e5;
-    --s2:#e79a55;--s3:#62bd90;--s4:#b592dc}}
-  .s1{--c:var(--s1)} .s2{--c:var(--s2)} .s3{--c:var(--s3)} .s4{--c:var(--s4)}
+    --s2:#e79a55;--s3:#62bd90;--s4:#b592dc;--s5:#d9b84a}}
+  .s1{--c:var(--s1)} .s2{--c:var(--s2)} .s3{--c:var(--s3)} .s4{--c:var(--s4)} .s5{--c:var(--s5)}
   text{fill:var(--ink);font-size:9px} .tick,.axis{fill:var(--quiet)} .grid{stroke:var(--rule)}
   .dot{fill:var(--c)} .hollow{fill:var(--surface);stroke:var(--c);stroke-width:2} .whisker{stroke:var(--c);stroke-width:1.6}
   .front{fill:none;stroke:var(--quiet);stroke-dasharray:3 3} .leader{stroke:var(--quiet);stroke-width:.6}
