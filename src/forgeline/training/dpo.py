@@ -49,10 +49,16 @@ def train_dpo(
         return _trainer(model, tokenizer, pairs, params, context)
 
     def loss(plain: PreTrainedModel, pairs: Sequence[RenderedPair]) -> ValidationLoss:
-        return lambda policy, compared: float(pair_losses(compared, params).mean())
+        return lambda policy, compared: float(total_loss(compared, params))
 
     method = Method(params.method, params.beta, _COLUMNS, trainer, loss)
     return learn_from_pairs(method, sft, train, validation, params, context)
+
+
+def total_loss(compared: Compared, params: DpoParams) -> Tensor:
+    """What training minimizes, over all pairs: their mean loss, and the chosen answers' own in nats a token."""
+    chosen = -compared.policy.chosen.sum() / compared.policy.chosen_tokens.sum()
+    return pair_losses(compared, params).mean() + params.sft_weight * chosen
 
 
 def pair_losses(compared: Compared, params: DpoParams) -> Tensor:

@@ -17,7 +17,7 @@ from forgeline.core.errors import DataError
 from forgeline.core.records import PreferencePair
 from forgeline.model.loading import load_model, save_model_files
 from forgeline.tokenization.loading import load_tokenizer
-from forgeline.training.dpo import pair_losses, train_dpo
+from forgeline.training.dpo import pair_losses, total_loss, train_dpo
 from forgeline.training.kto import examples, kto_loss, mismatched, train_kto
 from forgeline.training.orpo import log_odds, orpo_losses, train_orpo
 from forgeline.training.params.kto import KtoParams
@@ -71,6 +71,13 @@ def test_dpo_losses_by_hand(changes, expected) -> None:
     compared = by_hand(-3.0, -6.0, -5.0, -5.0, lengths=(4, 2))
     assert compared.margins.tolist() == [3.0]
     assert pair_losses(compared, dpo_params(**changes)).tolist() == pytest.approx([expected])
+
+
+def test_the_whole_dpo_loss_by_hand() -> None:
+    """The chosen answer has -3 nats over four tokens: 0.75 a token, with weight 2."""
+    compared = by_hand(-3.0, -6.0, -5.0, -5.0, lengths=(4, 2))
+    expected = math.log1p(math.exp(-1.5)) + 2 * 0.75
+    assert float(total_loss(compared, dpo_params(loss="sigmoid", sft_weight=2.0))) == pytest.approx(expected)
 
 
 @pytest.mark.slow
