@@ -57,7 +57,7 @@ class Workspace:
         """
         root.mkdir(parents=True)
         self.root = root
-        for name in ("src", "stages", "constraints.txt"):
+        for name in ("src", "stages", "tasks", "constraints.txt"):
             (root / name).symlink_to(_ROOT / name)
         shutil.copyfile(_ROOT / "dvc.yaml", root / "dvc.yaml")
         write_yaml(root / "params.yaml", _params(corpus, changes))

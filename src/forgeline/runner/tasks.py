@@ -2,8 +2,8 @@
 
 Where the work runs is environment, not a parameter, since the bytes are the same: `FORGELINE_RUNNER` is `local` (the
 default) or `ray`, `FORGELINE_WORKERS` how many tasks run at once (default: the usable cores of this machine, or all of
-the Ray cluster). Kernels, Arrow and hashing release the GIL: on one machine threads are enough for them, and share
-their memory. A function that is mostly Python says so, and runs in processes.
+the Ray cluster). On one machine these are threads, which share memory, for functions of kernels, Arrow and hashing
+alone, since those release the GIL. With more Python in them, or a start-up to share out, processes are faster.
 """
 
 import os
@@ -70,7 +70,7 @@ def run_tasks(
     description: str,
     unit: str,
     size: Callable[[TaskT], float],
-    holds_gil: bool = False,
+    in_processes: bool = False,
 ) -> Iterator[ResultT]:
     """The results of `function` for every task, in their order.
 
@@ -80,7 +80,7 @@ def run_tasks(
         description: What the progress bar says.
         unit: What `size` counts, megabytes for instance.
         size: How much work a task is.
-        holds_gil: Whether `function` is mostly Python, so that threads would only take turns.
+        in_processes: Whether threads would take turns too much, so that processes are faster.
 
     Raises:
         ParamsError: `FORGELINE_RUNNER` names no runner.
@@ -91,7 +91,7 @@ def run_tasks(
 
         results = run_on_ray(function, tasks)
     else:
-        results = _run_here(function, tasks, min(num_workers(), len(tasks)), holds_gil)
+        results = _run_here(function, tasks, min(num_workers(), len(tasks)), in_processes)
     with progress(description, sum(size(task) for task in tasks), unit) as bar:
         for task, result in zip(tasks, results, strict=True):
             bar(size(task))
@@ -99,11 +99,11 @@ def run_tasks(
 
 
 def _run_here(
-    function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], workers: int, holds_gil: bool
+    function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], workers: int, in_processes: bool
 ) -> Iterator[ResultT]:
     if workers <= 1:
         return map(function, tasks)
-    if holds_gil and sys.platform.startswith("linux"):  # elsewhere system libraries do not survive a fork
+    if in_processes and sys.platform.startswith("linux"):  # elsewhere system libraries do not survive a fork
         return run_in_forks(function, tasks, workers)
     return _run_on_threads(function, tasks, workers)
 
