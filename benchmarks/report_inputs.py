@@ -32,7 +32,7 @@ def make_run(folder: Path, num_models: int, num_samples: int) -> list[str]:
         num_samples: Of each model.
     """
     folder.mkdir(parents=True)
-    for name in ("src", "stages", "constraints.txt"):
+    for name in ("src", "stages", "tasks", "constraints.txt"):
         (folder / name).symlink_to(ROOT / name)
     shutil.copyfile(ROOT / "dvc.yaml", folder / "dvc.yaml")
     if (ROOT / "dvc.lock").is_file():
