@@ -39,7 +39,7 @@ class Clone:
     def environment(self, **extra: str) -> dict[str, str]:
         """This interpreter's tools first, this clone's code first."""
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        ours = ("DVC_", "FORGELINE_", "OMP_")  # what the test process itself runs under
+        ours = ("DVC_", "FORGELINE_", "MLFLOW_", "OMP_")  # what the test process itself runs under, or mlflow set there
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
         return {**inherited, "PATH": path, "PYTHONPATH": str(self.root / "src"), "DVC_NO_ANALYTICS": "true", **extra}
 

@@ -64,7 +64,7 @@ def test_a_learning_rate_affects_its_stage_and_what_follows_alone(finished: Clon
 @pytest.mark.parametrize(
     ("knob", "value", "affected"),
     [
-        ("compute__num_threads", 1, None),
+        ("compute__num_threads", 2, None),
         ("reinforce__grpo__temperature", 0.9, {"reinforce@grpo"}),
         ("benchmark__workload__num_repeats", 3, {"benchmark@grpo", "benchmark@rtn_w8", "benchmark@gptq_w4"}),
         ("ingest__sources__hpo_terms__max_documents", 2999, {"ingest@hpo_terms", "curate", "card", "pack"}),
@@ -99,7 +99,7 @@ def descendants(root: Path, address: str) -> set[str]:
 def test_an_experiment_runs_only_what_is_affected(experiment: tuple[Clone, str]) -> None:
     clone, printed = experiment
     assert re.findall(r"Running stage '([^']*)'", printed) == ["report", "register"]
-    assert clone.metrics("report")["records"]["out"] == 3 * 4 * 6
+    assert clone.metrics("report")["records"]["out"] == 3 * 6 * 6  # samples, tasks, models
 
 
 def test_experiments_are_listed_with_their_parameters_and_metrics(experiment: tuple[Clone, str]) -> None:
@@ -110,7 +110,7 @@ def test_experiments_are_listed_with_their_parameters_and_metrics(experiment: tu
     read = found["data"]["params"]["params.yaml"]["data"]
     assert (read["report"]["max_samples_per_task"], read["register"]["alias"]) == (3, "other")
     metrics = found["data"]["metrics"]
-    assert metrics["metrics/report.json"]["data"]["records"]["out"] == 90
+    assert metrics["metrics/report.json"]["data"]["records"]["out"] == 3 * 6 * 6
     loss = clone.metrics("sft")["final"]["validation_loss"]
     assert metrics["metrics/sft.json"]["data"]["final"]["validation_loss"] == loss
 
@@ -124,7 +124,7 @@ def test_differences_of_parameters_and_metrics_are_shown(experiment: tuple[Clone
     }
     metrics = as_json(clone, "metrics", "diff", "HEAD")
     assert set(metrics) == {"metrics/report.json"}
-    assert metrics["metrics/report.json"]["records.out"] == {"old": 144, "new": 72, "diff": -72}
+    assert metrics["metrics/report.json"]["records.out"] == {"old": 696, "new": 108, "diff": -588}
 
 
 def test_plots_are_drawn_from_the_histories(experiment: tuple[Clone, str]) -> None:

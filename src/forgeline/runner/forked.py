@@ -1,4 +1,4 @@
-"""Tasks in forked processes, for functions that keep Python's lock too long for threads.
+"""Tasks in forked processes, which threads of one Python would keep waiting.
 
 Workers are forked before the first task, with all modules imported. They leave stop signals to the stage, which kills
 them when it gives up, and the kernel kills them should the stage itself be killed.

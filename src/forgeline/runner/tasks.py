@@ -2,8 +2,8 @@
 
 Where the work runs is environment, not a parameter, since the bytes are the same: `FORGELINE_RUNNER` is `local` (the
 default) or `ray`, `FORGELINE_WORKERS` how many tasks run at once (default: the usable cores of this machine, or all of
-the Ray cluster). On one machine these are threads, which share memory, for functions of kernels, Arrow and hashing
-alone, since those release the GIL. With more Python in them, or a start-up to share out, processes are faster.
+the Ray cluster). On Linux workers are forked processes, which do not wait for each other's Python and share what was
+loaded before; elsewhere, where system libraries do not survive a fork, they are threads.
 """
 
 import os
@@ -70,7 +70,6 @@ def run_tasks(
     description: str,
     unit: str,
     size: Callable[[TaskT], float],
-    in_processes: bool = False,
 ) -> Iterator[ResultT]:
     """The results of `function` for every task, in their order.
 
@@ -80,7 +79,6 @@ def run_tasks(
         description: What the progress bar says.
         unit: What `size` counts, megabytes for instance.
         size: How much work a task is.
-        in_processes: Whether threads would take turns too much, so that processes are faster.
 
     Raises:
         ParamsError: `FORGELINE_RUNNER` names no runner.
@@ -91,19 +89,17 @@ def run_tasks(
 
         results = run_on_ray(function, tasks)
     else:
-        results = _run_here(function, tasks, min(num_workers(), len(tasks)), in_processes)
+        results = _run_here(function, tasks, min(num_workers(), len(tasks)))
     with progress(description, sum(size(task) for task in tasks), unit) as bar:
         for task, result in zip(tasks, results, strict=True):
             bar(size(task))
             yield result
 
 
-def _run_here(
-    function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], workers: int, in_processes: bool
-) -> Iterator[ResultT]:
+def _run_here(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], workers: int) -> Iterator[ResultT]:
     if workers <= 1:
         return map(function, tasks)
-    if in_processes and sys.platform.startswith("linux"):  # elsewhere system libraries do not survive a fork
+    if sys.platform.startswith("linux"):
         return run_in_forks(function, tasks, workers)
     return _run_on_threads(function, tasks, workers)
 

@@ -80,8 +80,7 @@ def ingest_files(
     ]
     total = Figures()
     kept, left = _Shards(documents), _Shards(dropped)
-    results = run_tasks(ingest_group, groups, source, "MB", _megabytes, in_processes=True)
-    for group, figures in zip(groups, results, strict=True):
+    for group, figures in zip(groups, run_tasks(ingest_group, groups, source, "MB", _megabytes), strict=True):
         total.add(figures)
         if total.reading["num_bytes"] > limits.max_source_bytes:
             raise source_too_large(group.parts[-1].file.path, limits.max_source_bytes)

@@ -101,7 +101,7 @@ def clean_source(
     """
     tasks = clean_tasks(documents, kept, dropped, language, params)
     report = CleanReport()
-    for shard in run_tasks(clean_shard, tasks, f"clean {source}", "MB", attrgetter("megabytes"), in_processes=True):
+    for shard in run_tasks(clean_shard, tasks, f"clean {source}", "MB", attrgetter("megabytes")):
         report.add(shard)
     for warning in report.warnings(source):
         announce_warning(warning)

@@ -22,6 +22,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the shipped params.yaml and presets."""
     shutil.copytree(ROOT / "presets", tmp_path / "presets")
     shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    (tmp_path / "tasks").symlink_to(ROOT / "tasks")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -68,7 +69,7 @@ def test_it_takes_the_place_of_the_section_and_of_nothing_else(root: Path, name:
     assert after[:start] == before[:start]
     rest = before[before.index("\npack:\n") :]
     assert after.endswith(rest)
-    assert {path.name for path in root.iterdir()} == {"params.yaml", "presets"}
+    assert {path.name for path in root.iterdir()} == {"params.yaml", "presets", "tasks"}
 
 
 def test_the_default_is_the_smallest_with_one_layer_less(root: Path) -> None:
@@ -93,7 +94,7 @@ def test_a_sequence_that_the_model_cannot_read_leaves_the_file_as_it_was(root: P
     ):
         use_preset(read_preset("3m"), check)
     assert Path("params.yaml").read_text() == text
-    assert {path.name for path in root.iterdir()} == {"params.yaml", "presets"}
+    assert {path.name for path in root.iterdir()} == {"params.yaml", "presets", "tasks"}
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(root: Path) -> None:

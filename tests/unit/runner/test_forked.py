@@ -31,7 +31,7 @@ list(run_in_forks(sleep, [Path(sys.argv[1])] * 4, 2))
 
 
 def results(function, tasks):  # type: ignore[no-untyped-def]
-    return list(run_tasks(function, tasks, "test", "tasks", lambda _: 1, in_processes=True))
+    return list(run_tasks(function, tasks, "test", "tasks", lambda _: 1))
 
 
 def process_of(number: int) -> tuple[int, int]:

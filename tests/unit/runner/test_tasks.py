@@ -1,12 +1,20 @@
-"""Tasks on threads: results in order, errors at once, no more workers than asked for."""
+"""Tasks on threads, as on a Mac: results in order, errors at once, no more workers than asked for."""
 
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from forgeline.core.errors import ParamsError
 from forgeline.runner.tasks import num_workers, run_tasks
+
+
+@pytest.fixture(autouse=True)
+def threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "forgeline.runner.tasks.sys", SimpleNamespace(platform="darwin", setswitchinterval=lambda _: None)
+    )
 
 
 def squares_in_odd_order(number: int) -> int:

@@ -85,7 +85,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root.mkdir()
     for name in ("params.yaml", "dvc.yaml", "constraints.txt"):
         shutil.copy(ROOT / name, root / name)
-    for name in ("src", "stages"):
+    for name in ("src", "stages", "tasks"):
         (root / name).symlink_to(ROOT / name)
     monkeypatch.chdir(root)
     monkeypatch.setenv("NO_PROXY", "*")
