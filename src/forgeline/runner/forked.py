@@ -9,9 +9,10 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence, Set
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing.process import BaseProcess
 from typing import TypeVar
@@ -26,8 +27,10 @@ TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
 
 
-def run_in_forks(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], num_workers: int) -> Iterator[ResultT]:
-    """The results of `function` for every task, in their order. Workers start at once (Linux only).
+def run_in_forks(
+    function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], num_workers: int
+) -> Generator[ResultT, None, None]:
+    """The results of `function` for every task, in their order. Workers start at once, and end when it is closed.
 
     Args:
         function: A function of a module.
@@ -42,22 +45,36 @@ def run_in_forks(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], n
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(num_workers, multiprocessing.get_context("fork"), _leave_signals_to, (os.getpid(),))
     left = iter(tasks)
-    # Results not yet fetched wait in memory.
-    waiting = deque(pool.submit(outcome_of, function, task, "worker process") for task in islice(left, 2 * num_workers))
-    workers = [child for child in multiprocessing.active_children() if child not in others]
+    waiting: deque[Future[Outcome]] = deque()  # results not yet fetched wait in memory
 
-    def results() -> Iterator[ResultT]:
-        try:
+    def submit(number: int) -> None:
+        waiting.extend(pool.submit(outcome_of, function, task, "worker process") for task in islice(left, number))
+
+    def results() -> Generator[ResultT, None, None]:
+        with _ended(pool, others):
+            submit(2 * num_workers)
+            yield None  # type: ignore[misc]  # for the call below
             while waiting:
                 yield _result(waiting.popleft())
-                waiting.extend(pool.submit(outcome_of, function, task, "worker process") for task in islice(left, 1))
-        except BaseException:  # an interrupt as well, and a caller that wants no more
-            _kill(workers)
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
+                submit(1)
 
-    return results()
+    started = results()
+    next(started)
+    return started
+
+
+@contextmanager
+def _ended(pool: ProcessPoolExecutor, others: Set[BaseProcess]) -> Iterator[None]:
+    """Leaves no worker behind. What ends the block early, an interrupt or a caller that wants no more, kills them."""
+    try:
+        yield
+    except BaseException:
+        for child in multiprocessing.active_children():
+            if child not in others:
+                child.kill()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _result(future: "Future[Outcome]") -> ResultT:  # type: ignore[type-var]
@@ -76,8 +93,3 @@ def _leave_signals_to(stage: int) -> None:
         os._exit(1)
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-
-
-def _kill(workers: Sequence[BaseProcess]) -> None:
-    for worker in workers:
-        worker.kill()

@@ -10,7 +10,7 @@ import logging
 import os
 import pickle
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,7 +32,7 @@ TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
 
 
-def run_on_ray(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT]) -> Iterator[ResultT]:
+def run_on_ray(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT]) -> Generator[ResultT, None, None]:
     """The results of `function` for every task, in their order, each computed on one CPU of some node.
 
     Args:

@@ -9,8 +9,9 @@ loaded before; elsewhere, where system libraries do not survive a fork, they are
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import TypeVar
 
 from forgeline.core.errors import ParamsError
@@ -90,21 +91,25 @@ def run_tasks(
         results = run_on_ray(function, tasks)
     else:
         results = _run_here(function, tasks, min(num_workers(), len(tasks)))
-    with progress(description, sum(size(task) for task in tasks), unit) as bar:
+    with closing(results), progress(description, sum(size(task) for task in tasks), unit) as bar:
         for task, result in zip(tasks, results, strict=True):
             bar(size(task))
             yield result
 
 
-def _run_here(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], workers: int) -> Iterator[ResultT]:
+def _run_here(
+    function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], workers: int
+) -> Generator[ResultT, None, None]:
     if workers <= 1:
-        return map(function, tasks)
+        return (function(task) for task in tasks)
     if sys.platform.startswith("linux"):
         return run_in_forks(function, tasks, workers)
     return _run_on_threads(function, tasks, workers)
 
 
-def _run_on_threads(function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], workers: int) -> Iterator[ResultT]:
+def _run_on_threads(
+    function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], workers: int
+) -> Generator[ResultT, None, None]:
     sys.setswitchinterval(_SWITCH_SECONDS)
     waiting: deque[Future[ResultT]] = deque()
     with ThreadPoolExecutor(workers) as pool:
