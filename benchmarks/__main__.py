@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.harness import Options
 
 # Modules beside the benchmarks that are none.
-_SUPPORT = ("__init__", "__main__", "corpus", "harness", "questions", "report_inputs", "workspace")
+_SUPPORT = ("__init__", "__main__", "corpus", "harness", "models", "questions", "report_inputs", "workspace")
 NAMES = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _SUPPORT)
 
 

@@ -1,17 +1,14 @@
 """Questions, a tokenizer and models for benchmarks of evaluation.
 
-The questions are those of the packaged ontology that the default run holds out. Models are Llamas with random weights,
-of 3 and 23 million of them: what an answer costs does not depend on what the model knows.
+The questions are those of the packaged ontology that the default run holds out.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
-
 from benchmarks.bpe_training import byte_bpe_params, write_shards
+from benchmarks.models import SIZES, random_llama
 from forgeline.core.records import EvalSample
 from forgeline.evaluation.tasks.base import Subject
 from forgeline.sources.hpo import load_ontology
@@ -21,9 +18,7 @@ from forgeline.tokenization.byte_bpe import train_byte_bpe
 
 _DESCRIPTOR = Path(__file__).resolve().parent.parent / "src" / "forgeline" / "sources" / "hpo.json"
 _SPLIT = HpoParams(seed=17, validation_fraction=0.05, test_fraction=0.10, max_phenotypes=8)
-_NUM_LAYERS, _POSITIONS = 6, 512
-# Vocabulary, hidden size, feed-forward size, heads, whether head and embedding are one.
-SIZES = {"3M": (4096, 192, 512, 6, True), "23M": (32768, 256, 1024, 4, False)}
+_POSITIONS = 512
 
 
 @dataclass(frozen=True)
@@ -53,25 +48,16 @@ def make_subjects(definitions: list[str]) -> dict[str, Subject]:
     """Models by the name of their size, with the tokenizer that reads the questions for both."""
     with TemporaryDirectory() as folder:
         tokenizer = train_byte_bpe(write_shards(Path(folder), definitions), byte_bpe_params(SIZES["3M"][0], 2))
-    return {name: Subject(_model(name, tokenizer), tokenizer) for name in SIZES}
-
-
-def _model(name: str, tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
-    vocab_size, hidden_size, intermediate_size, num_heads, tied = SIZES[name]
-    torch.manual_seed(0)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=_NUM_LAYERS,
-            num_attention_heads=num_heads,
-            num_key_value_heads=num_heads,
-            max_position_embeddings=_POSITIONS,
-            tie_word_embeddings=tied,
-            initializer_range=0.1,  # of the default the likeliest tokens differ by less than rounding
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+    return {
+        name: Subject(
+            random_llama(
+                name,
+                max_position_embeddings=_POSITIONS,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            ),
+            tokenizer,
         )
-    ).eval()
+        for name in SIZES
+    }

@@ -4,17 +4,15 @@ import time
 from collections.abc import Sequence
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from benchmarks.harness import Comparison, Options, alternate
+from benchmarks.models import SIZES, random_llama
 from forgeline.inference.engine import generate
 from forgeline.inference.packed import PackedLlama
 
 _BATCH, _PROMPT_TOKENS, _NEW_TOKENS, _NUM_PAIRS = 32, 32, 128, 3
 _TARGET = 2.0
-# Vocabulary, hidden size, feed-forward size, heads, whether head and embedding are one: 3 and 23 million weights.
-_SHAPES = {"3M": (4096, 192, 512, 6, True), "23M": (32768, 256, 1024, 4, False)}
-_NUM_LAYERS = 6
 
 
 def run(options: Options) -> Comparison:
@@ -27,9 +25,8 @@ def run(options: Options) -> Comparison:
     torch.set_num_threads(1)
     found: dict[str, tuple[float, float]] = {}
     same = True
-    for name in _SHAPES:
-        torch.manual_seed(0)
-        model = _model(name)
+    for name in SIZES:
+        model = random_llama(name, bos_token_id=None, eos_token_id=None, pad_token_id=0)
         prompts = torch.randint(1, model.config.vocab_size, (_BATCH, _PROMPT_TOKENS))
         same = _same_greedy(model, prompts) and same
         print(f"{name}: {sum(weights.numel() for weights in model.parameters()):,} weights, batch of {_BATCH}")
@@ -39,25 +36,6 @@ def run(options: Options) -> Comparison:
     worst = min(found, key=lambda name: found[name][0] / found[name][1])
     ours, peer = found[worst]
     return Comparison("rollouts", ours, peer, "tokens/s", _TARGET, higher_is_better=True, others_hold=same)
-
-
-def _model(name: str) -> LlamaForCausalLM:
-    vocab_size, hidden_size, intermediate_size, num_heads, tied = _SHAPES[name]
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=vocab_size,
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            num_hidden_layers=_NUM_LAYERS,
-            num_attention_heads=num_heads,
-            num_key_value_heads=num_heads,
-            tie_word_embeddings=tied,
-            initializer_range=0.1,  # of the default the likeliest tokens differ by less than rounding
-            bos_token_id=None,
-            eos_token_id=None,
-            pad_token_id=0,
-        )
-    ).eval()
 
 
 def _rate(start: float) -> float:
