@@ -36,7 +36,7 @@ def main(
             [question_texts(questions), pair_texts(preferences)],
             params,
             outputs,
-            run.scratch(),
+            train.parent,
         )
         run.summarize(result.counts, **result.figures)
 

@@ -4,9 +4,8 @@ from pathlib import Path
 
 from forgeline.core.params import load
 from forgeline.core.run import StageRun, command_line
-from forgeline.core.storage import sha256_path
 from forgeline.sources.hpo_split import HpoParams
-from forgeline.sources.ingest import ingest
+from forgeline.sources.ingest import ingest, source_sha256
 from forgeline.sources.params import SourcesParams
 
 
@@ -15,7 +14,7 @@ def main(source: str, path: Path, documents: Path, dropped: Path, metrics: Path)
     hpo = load("hpo", HpoParams)
     with StageRun(f"ingest@{source}", {"ingest": params, "hpo": hpo}, metrics) as run:
         result = ingest(source, path, params, hpo, run.output(documents), run.output(dropped))
-        run.summarize(result.counts, sha256=sha256_path(path), **result.figures)
+        run.summarize(result.counts, sha256=source_sha256(path), **result.figures)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from forgeline.core.params import plain, read_yaml
+from forgeline.core.params import PARAMS_FILE, load_all, plain, read_yaml
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def read_pipeline(root: Path = Path(), templates: bool = False) -> list[Pipeline
         templates: Give a group that has no members now one stage in their place, with the key `*`: what looks at a
             stage's code or documentation would otherwise not see it.
     """
-    params = plain(read_yaml(root / "params.yaml"))
+    params = load_all(root / PARAMS_FILE)
     stages = plain(read_yaml(root / "dvc.yaml"))["stages"]
     return [stage for name, definition in stages.items() for stage in _expand(name, definition, params, templates)]
 

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,17 +90,26 @@ def sha256_text(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def sha256_path(path: Path) -> str:
+def sha256_path(path: Path, hash_files: Callable[[Sequence[Path]], Iterable[str]] | None = None) -> str:
     """Hex SHA-256 of a file's bytes, or of a folder's relative names and contents (compiled Python left out).
+
+    Args:
+        path: The file or folder.
+        hash_files: Gives the SHA-256 of each of many files, in their order; by default one after another here.
 
     Raises:
         DataError: Nothing is at `path`.
     """
-    if path.is_dir():
-        digest = hashlib.sha256()
-        for file in sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
-            digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_path(file)}\n".encode())
-        return digest.hexdigest()
+    if not path.is_dir():
+        return _sha256_file(path)
+    files = sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    digest = hashlib.sha256()
+    for file, hashed in zip(files, hash_files(files) if hash_files else map(_sha256_file, files), strict=True):
+        digest.update(f"{file.relative_to(path).as_posix()}\0{hashed}\n".encode())
+    return digest.hexdigest()
+
+
+def _sha256_file(path: Path) -> str:
     try:
         with path.open("rb") as content:
             return hashlib.file_digest(content, "sha256").hexdigest()

@@ -71,6 +71,7 @@ def run_tasks(
     description: str,
     unit: str,
     size: Callable[[TaskT], float],
+    prepare: Callable[[], None] | None = None,
 ) -> Iterator[ResultT]:
     """The results of `function` for every task, in their order.
 
@@ -80,6 +81,7 @@ def run_tasks(
         description: What the progress bar says.
         unit: What `size` counts, megabytes for instance.
         size: How much work a task is.
+        prepare: Loads what `function` would load at its first task; called before workers fork, which then share it.
 
     Raises:
         ParamsError: `FORGELINE_RUNNER` names no runner.
@@ -90,7 +92,7 @@ def run_tasks(
 
         results = run_on_ray(function, tasks)
     else:
-        results = _run_here(function, tasks, min(num_workers(), len(tasks)))
+        results = _run_here(function, tasks, min(num_workers(), len(tasks)), prepare)
     with closing(results), progress(description, sum(size(task) for task in tasks), unit) as bar:
         for task, result in zip(tasks, results, strict=True):
             bar(size(task))
@@ -98,11 +100,13 @@ def run_tasks(
 
 
 def _run_here(
-    function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], workers: int
+    function: Callable[[TaskT], ResultT], tasks: Sequence[TaskT], workers: int, prepare: Callable[[], None] | None
 ) -> Generator[ResultT, None, None]:
     if workers <= 1:
         return (function(task) for task in tasks)
     if sys.platform.startswith("linux"):
+        if prepare is not None:
+            prepare()
         return run_in_forks(function, tasks, workers)
     return _run_on_threads(function, tasks, workers)
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from forgeline.core.records import DOCUMENTS, DROPPED, Counts
 from forgeline.core.shards import ShardWriter
+from forgeline.core.storage import sha256_path
+from forgeline.runner.tasks import run_tasks
 from forgeline.sources.find_files import SourceFile
 from forgeline.sources.hpo import load_ontology
 from forgeline.sources.hpo_diseases import load_diseases
@@ -58,6 +60,15 @@ def ingest(
     counts = Counts(found.num_records, found.documents["num_documents"], dict(sorted(found.dropped.items())))
     figures = {"documents": dict(found.documents), "budget": _about_budget(params, sources, found), **about_files}
     return IngestResult(counts, figures)
+
+
+def source_sha256(path: Path) -> str:
+    """SHA-256 of a source as `sha256_path` says, the files of a folder on all workers."""
+    return sha256_path(path, lambda files: run_tasks(sha256_path, files, "hash", "MB", _megabytes))
+
+
+def _megabytes(file: Path) -> float:
+    return file.stat().st_size / 1e6
 
 
 def _ingest_packaged(

@@ -8,7 +8,9 @@ become Python objects. So a thread for each core is enough, and memory is a smal
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from forgeline.core.progress import announce_warning
-from forgeline.core.records import DOCUMENTS, DROPPED, document_id
+from forgeline.core.records import DOCUMENTS, DROPPED, document_id, documents_table
 from forgeline.core.shards import shard_paths
 from forgeline.core.storage import read_table, write_table
 from forgeline.runner.tasks import run_tasks
@@ -101,11 +103,21 @@ def clean_source(
     """
     tasks = clean_tasks(documents, kept, dropped, language, params)
     report = CleanReport()
-    for shard in run_tasks(clean_shard, tasks, f"clean {source}", "MB", attrgetter("megabytes")):
+    load = partial(_load_ahead, language, params)
+    for shard in run_tasks(clean_shard, tasks, f"clean {source}", "MB", attrgetter("megabytes"), load):
         report.add(shard)
     for warning in report.warnings(source):
         announce_warning(warning)
     return report
+
+
+def _load_ahead(language: str, params: CleanParams) -> None:
+    """Loads kernels, and on another core the language model, which nearly every source with more than a shard needs."""
+    text = "Some text."
+    with ThreadPoolExecutor(1) as pool:
+        model = pool.submit(identify, pa.array([text]))
+        clean(documents_table([text], "none"), language, params)
+        model.result()
 
 
 def clean_shard(task: CleanTask) -> CleanReport:

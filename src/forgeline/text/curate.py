@@ -152,13 +152,14 @@ def curate(
         evaluations: What must not be trained on.
         params: Thresholds and fractions.
         outputs: Where the results go.
-        scratch: For files in between; `curate` in it is emptied before and after.
+        scratch: Folder for files in between, in one of its own that is emptied before and after. Nothing in it is of
+            use to a later run, so it needs no fingerprint of the inputs for a name.
 
     Raises:
         DataError: A shard cannot be read, an evaluation set is too short to be found, or no document is left.
     """
     check_lengths(evaluations, params.decontaminate_words)
-    with _empty_folder(scratch / "curate") as folder:
+    with _empty_folder(scratch / ".curate.partial") as folder:
         documents = _examine(shards, evaluations, params, folder)
         fates = _decide(documents)
         counts = _count(fates)

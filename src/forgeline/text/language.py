@@ -5,6 +5,8 @@ Identification Tool", ACL 2012; 140 languages, BSD licence), which comes with th
 kernel, several times as fast as the package's own and without the GIL. Why this one: docs/lab-notebook.md.
 """
 
+import io
+import lzma
 from dataclasses import dataclass
 from functools import cache
 from threading import Lock
@@ -97,15 +99,17 @@ def _model() -> _Model:
 
 @cache
 def _load_model() -> _Model:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # here, because most runs need no language
+    from py3langid.langid import MODEL_DIR, MODEL_FILE  # here, because most runs need no language
 
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
-    order = np.argsort(identifier.nb_classes, kind="stable")
-    return _Model(
-        codes=np.array(identifier.nb_classes)[order],
-        transitions=np.asarray(identifier.tk_nextmove, np.uint32),
-        rows=np.asarray(identifier.tk_row, np.int64),
-        features=np.asarray(identifier.tk_output, np.int64),
-        weights=np.ascontiguousarray(identifier.nb_ptc[:, order], np.float32),
-        priors=np.ascontiguousarray(identifier.nb_pc[order], np.float32),
-    )
+    # Its own loader makes lists of all tables, and holds the GIL too often for kernels to be loaded beside it.
+    content = lzma.decompress((MODEL_DIR / MODEL_FILE).read_bytes())
+    with np.load(io.BytesIO(content), allow_pickle=False) as model:
+        order = np.argsort(model["classes"], kind="stable")
+        return _Model(
+            codes=model["classes"][order],
+            transitions=np.asarray(model["nextmove"], np.uint32),
+            rows=np.asarray(model["nextmove_row"], np.int64),
+            features=np.asarray(model["out_feat"], np.int64),
+            weights=model["ptc"].take(order, axis=1).astype(np.float32),
+            priors=np.ascontiguousarray(model["pc"][order], np.float32),
+        )

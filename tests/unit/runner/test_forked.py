@@ -45,6 +45,17 @@ def refuse_three(number: int) -> int:
     return number
 
 
+LOADED_BY: list[int] = []
+
+
+def load() -> None:
+    LOADED_BY.append(os.getpid())
+
+
+def who_loaded(_: int) -> list[int]:
+    return LOADED_BY
+
+
 class TwoArguments(Exception):
     """An error that pickle cannot make again."""
 
@@ -87,6 +98,12 @@ def test_results_come_in_order_from_other_processes() -> None:
     assert len(workers) <= 2
     assert os.getpid() not in workers
     assert not multiprocessing.active_children()
+
+
+def test_workers_share_what_was_prepared_once() -> None:
+    LOADED_BY.clear()
+    found = list(run_tasks(who_loaded, range(6), "test", "tasks", lambda _: 1, load))
+    assert found == [[os.getpid()]] * 6
 
 
 def test_an_error_arrives_as_it_was_raised_and_ends_the_workers() -> None:

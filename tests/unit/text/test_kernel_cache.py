@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 KERNELS = Path("src/forgeline/text/kernels")
+IMPORTS = Path("src/forgeline/core/imports.py")  # which the compiling module uses
 TOY = """
 from forgeline.text.kernels.jit import kernel
 
@@ -20,9 +21,12 @@ CALL = "from forgeline.text.kernels.toy import add; print(add(1, 2), sum(add.sta
 
 def call(checkout: Path, cache: Path, constant: int) -> str:
     folder = checkout / KERNELS.relative_to("src")
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(KERNELS / "jit.py", folder)
-    for package in (folder, *folder.parents[:2]):
+    for file in (KERNELS / "jit.py", IMPORTS):
+        copy = checkout / file.relative_to("src")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, copy)
+        (copy.parent / "__init__.py").touch()
+    for package in folder.parents[:2]:
         (package / "__init__.py").touch()
     (folder / "toy.py").write_text(TOY.format(constant=constant))
     environment = {**os.environ, "PYTHONPATH": str(checkout), "NUMBA_CACHE_DIR": str(cache)}

@@ -17,7 +17,7 @@ from forgeline.core.errors import DataError, ParamsError
 from forgeline.core.params import plain, read_yaml
 from forgeline.core.records import DROPPED, documents_table
 from forgeline.core.shards import ShardWriter
-from forgeline.text.clean import clean, clean_shard, clean_tasks
+from forgeline.text.clean import clean, clean_shard, clean_source, clean_tasks
 from forgeline.text.clean_params import CleanParams
 from forgeline.text.clean_report import CleanReport
 from forgeline.text.normalize import normalize
@@ -292,6 +292,18 @@ def test_shards_are_mapped_to_shards_and_add_up(shards: Path, tmp_path: Path) ->
     assert pq.read_table(dropped).equals(whole.dropped)
     assert report == whole.report
     assert report.counts.dropped == {"too_short": 14}
+
+
+def test_one_worker_and_two_write_the_same_bytes(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = {}
+    for workers in ("1", "2"):
+        monkeypatch.setenv("FORGELINE_WORKERS", workers)
+        folder = tmp_path / workers
+        report = clean_source("mine", shards, folder / "kept", folder / "dropped", "auto", params())
+        files = {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}
+        written[workers] = (report.counts, files)
+    assert written["1"] == written["2"]
+    assert len(written["1"][1]) >= 4
 
 
 def test_a_shard_of_which_nothing_is_left_still_tells_its_columns(tmp_path: Path) -> None:

@@ -8,11 +8,14 @@ is the content of all files of this folder, so the cache can be shared and is ne
 import hashlib
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
 from numba.core import caching, entrypoints
+
+from forgeline.core.imports import absent
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 _FOLDER = Path(__file__).resolve().parent
@@ -32,6 +35,7 @@ def cache_folder() -> Path:
     return Path(root) / _content_hash()
 
 
+@cache
 def _content_hash() -> str:
     digest = hashlib.sha256(numba.__version__.encode())
     for file in sorted(_FOLDER.glob("*.py")):
@@ -70,3 +74,6 @@ class _ByContent(caching._CacheLocator):  # type: ignore[misc]
 caching.CacheImpl._locator_classes.insert(0, _ByContent)
 # Numba would import the extensions of all installed packages, awkward's for instance: 0.6 s, and no kernel needs one.
 entrypoints._already_initialized = True
+# It would also import SciPy's linear algebra, to see whether kernels may multiply matrices: 0.2 s, and none does.
+with absent("scipy.linalg"):
+    import numba.np.arraymath
