@@ -3,8 +3,8 @@
 In this order: normalise, length, language, quality rules (those of the document's language), masking. A kept document
 gets the id of its new text; a dropped one keeps the id and text it came with, and tells the rule and what was measured.
 
-The common path handles a shard as whole Arrow columns in code that releases the GIL; only documents that need it
-become Python objects. So a thread for each core is enough, and memory is a small multiple of the shard.
+The common path handles a shard as whole Arrow columns in compiled code; only documents that need it become Python
+objects. So memory is a small multiple of the shard for each worker.
 """
 
 from collections.abc import Sequence
