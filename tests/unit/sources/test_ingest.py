@@ -19,7 +19,7 @@ from forgeline.core.errors import DataError
 from forgeline.core.records import DOCUMENTS, DROPPED
 from forgeline.sources.find_files import SourceFile, find_files
 from forgeline.sources.hpo_split import HpoParams
-from forgeline.sources.ingest import IngestResult, ingest
+from forgeline.sources.ingest import IngestResult, ingest, source_sha256
 from forgeline.sources.ingest_files import Group, group_files, ingest_group
 from forgeline.sources.read_texts import FilePart
 
@@ -352,3 +352,18 @@ def test_memory_does_not_grow_with_the_source(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout) / 1024)
     assert peaks[1] < peaks[0] + 40, f"{peaks} MiB"
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_the_hash_of_a_folder_names_every_file_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    monkeypatch.setenv("FORGELINE_WORKERS", workers)
+    contents = {f"{number % 3}/part-{number}.jsonl": f"text {number}".encode() * number for number in range(7)}
+    for name, content in contents.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    listing = "".join(f"{name}\0{hashlib.sha256(contents[name]).hexdigest()}\n" for name in sorted(contents))
+    assert source_sha256(tmp_path) == hashlib.sha256(listing.encode()).hexdigest()
+    assert source_sha256(tmp_path / "1/part-4.jsonl") == hashlib.sha256(contents["1/part-4.jsonl"]).hexdigest()
