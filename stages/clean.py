@@ -6,6 +6,7 @@ from forgeline.core.params import load
 from forgeline.core.run import StageRun, command_line
 from forgeline.text.clean import clean_source
 from forgeline.text.clean_params import CleanParams, SourceLanguage
+from forgeline.text.imports import keep_pandas_out
 
 
 def main(source: str, documents: Path, kept: Path, dropped: Path, metrics: Path) -> None:
@@ -18,4 +19,5 @@ def main(source: str, documents: Path, kept: Path, dropped: Path, metrics: Path)
 
 
 if __name__ == "__main__":
+    keep_pandas_out()
     command_line(main)

@@ -7,6 +7,7 @@ from forgeline.core.run import StageRun, command_line
 from forgeline.sources.params import SourcesParams
 from forgeline.text.curate import CurateOutputs, CurateParams, curate, source_shards
 from forgeline.text.evaluation_texts import pair_texts, question_texts
+from forgeline.text.imports import keep_pandas_out
 
 
 def main(
@@ -42,4 +43,5 @@ def main(
 
 
 if __name__ == "__main__":
+    keep_pandas_out()
     command_line(main)

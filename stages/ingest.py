@@ -14,7 +14,7 @@ def main(source: str, path: Path, documents: Path, dropped: Path, metrics: Path)
     hpo = load("hpo", HpoParams)
     with StageRun(f"ingest@{source}", {"ingest": params, "hpo": hpo}, metrics) as run:
         result = ingest(source, path, params, hpo, run.output(documents), run.output(dropped))
-        run.summarize(result.counts, sha256=source_sha256(path), **result.figures)
+        run.summarize(result.counts, sha256=source_sha256(path, params.shard_bytes), **result.figures)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,6 @@ from pydantic import BaseModel
 
 from forgeline.core.durations import note_duration
 from forgeline.core.errors import DataError, ForgelineError, StopRequested, describe_os_error, write_failure
-from forgeline.core.imports import keep_pandas_out
 from forgeline.core.params import load_all
 from forgeline.core.pipeline import find_stage
 from forgeline.core.process import STOPPED, is_main_process, raise_on_stop_signals
@@ -188,7 +187,6 @@ def command_line(main: Callable[..., None]) -> None:
     for parameter in inspect.signature(main).parameters.values():
         parser.add_argument(f"--{parameter.name.replace('_', '-')}", type=parameter.annotation, required=True)
     arguments = vars(parser.parse_args())
-    keep_pandas_out()
     raise_on_stop_signals()
     try:
         main(**arguments)

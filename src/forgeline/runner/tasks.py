@@ -81,7 +81,8 @@ def run_tasks(
         description: What the progress bar says.
         unit: What `size` counts, megabytes for instance.
         size: How much work a task is.
-        prepare: Loads what `function` would load at its first task; called before workers fork, which then share it.
+        prepare: Loads what `function` would load at its first task. Called before workers fork, which then share it;
+            one worker, threads and Ray do without.
 
     Raises:
         ParamsError: `FORGELINE_RUNNER` names no runner.

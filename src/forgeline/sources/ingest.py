@@ -1,7 +1,8 @@
 """A source of any kind as shards of documents."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +63,25 @@ def ingest(
     return IngestResult(counts, figures)
 
 
-def source_sha256(path: Path) -> str:
-    """SHA-256 of a source as `sha256_path` says, the files of a folder on all workers."""
-    return sha256_path(path, lambda files: run_tasks(sha256_path, files, "hash", "MB", _megabytes))
+def source_sha256(path: Path, group_bytes: int) -> str:
+    """SHA-256 of a source as `sha256_path` says. The files of a folder are hashed on all workers.
+
+    Args:
+        path: The file or folder.
+        group_bytes: Consecutive files of about this size in all are one task.
+    """
+
+    def on_all_workers(files: Sequence[Path]) -> Iterator[str]:
+        ends = accumulate(file.stat().st_size for file in files)
+        together = groupby(zip(files, ends, strict=True), key=lambda pair: pair[1] // group_bytes)
+        groups = [[file for file, _ in group] for _, group in together]
+        return chain.from_iterable(run_tasks(_sha256_each, groups, "hash", "files", len))
+
+    return sha256_path(path, on_all_workers)
 
 
-def _megabytes(file: Path) -> float:
-    return file.stat().st_size / 1e6
+def _sha256_each(files: Sequence[Path]) -> list[str]:
+    return [sha256_path(file) for file in files]
 
 
 def _ingest_packaged(

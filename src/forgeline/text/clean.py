@@ -27,7 +27,7 @@ from forgeline.runner.tasks import run_tasks
 from forgeline.text.buffers import one_array, replaced
 from forgeline.text.clean_params import AUTO, DEFAULT_PROFILE, CleanParams
 from forgeline.text.clean_report import CleanReport
-from forgeline.text.language import UNDETERMINED, check_known, identify
+from forgeline.text.language import UNDETERMINED, check_known, identify, unpack_model
 from forgeline.text.measure import text_figures
 from forgeline.text.normalize import normalize_texts
 from forgeline.text.pii import mask_texts
@@ -112,12 +112,12 @@ def clean_source(
 
 
 def _load_ahead(language: str, params: CleanParams) -> None:
-    """Loads kernels, and on another core the language model, which nearly every source with more than a shard needs."""
+    """Loads kernels, and the language model, which most sources of more than a shard need, in part on another core."""
     text = "Some text."
     with ThreadPoolExecutor(1) as pool:
-        model = pool.submit(identify, pa.array([text]))
+        pool.submit(unpack_model)
         clean(documents_table([text], "none"), language, params)
-        model.result()
+    identify(pa.array([text]))
 
 
 def clean_shard(task: CleanTask) -> CleanReport:

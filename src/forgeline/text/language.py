@@ -98,12 +98,17 @@ def _model() -> _Model:
 
 
 @cache
-def _load_model() -> _Model:
+def unpack_model() -> bytes:
+    """The file of py3langid's model, kept until the model is made of it. Half of loading, and without the GIL."""
     from py3langid.langid import MODEL_DIR, MODEL_FILE  # here, because most runs need no language
 
-    # Its own loader makes lists of all tables, and holds the GIL too often for kernels to be loaded beside it.
-    content = lzma.decompress((MODEL_DIR / MODEL_FILE).read_bytes())
-    with np.load(io.BytesIO(content), allow_pickle=False) as model:
+    return lzma.decompress((MODEL_DIR / MODEL_FILE).read_bytes())
+
+
+@cache
+def _load_model() -> _Model:
+    with np.load(io.BytesIO(unpack_model()), allow_pickle=False) as model:  # py3langid would make lists of it
+        unpack_model.cache_clear()
         order = np.argsort(model["classes"], kind="stable")
         return _Model(
             codes=model["classes"][order],

@@ -365,5 +365,6 @@ def test_the_hash_of_a_folder_names_every_file_in_order(
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
     listing = "".join(f"{name}\0{hashlib.sha256(contents[name]).hexdigest()}\n" for name in sorted(contents))
-    assert source_sha256(tmp_path) == hashlib.sha256(listing.encode()).hexdigest()
-    assert source_sha256(tmp_path / "1/part-4.jsonl") == hashlib.sha256(contents["1/part-4.jsonl"]).hexdigest()
+    for group_bytes in (1, 70, 10_000):
+        assert source_sha256(tmp_path, group_bytes) == hashlib.sha256(listing.encode()).hexdigest()
+    assert source_sha256(tmp_path / "1/part-4.jsonl", 1) == hashlib.sha256(contents["1/part-4.jsonl"]).hexdigest()

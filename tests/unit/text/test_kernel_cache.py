@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 KERNELS = Path("src/forgeline/text/kernels")
-IMPORTS = Path("src/forgeline/core/imports.py")  # which the compiling module uses
+IMPORTS = Path("src/forgeline/text/imports.py")  # which the compiling module uses
 TOY = """
 from forgeline.text.kernels.jit import kernel
 

@@ -17,7 +17,8 @@ from forgeline.core.errors import DataError, ParamsError
 from forgeline.core.params import plain, read_yaml
 from forgeline.core.records import DROPPED, documents_table
 from forgeline.core.shards import ShardWriter
-from forgeline.text.clean import clean, clean_shard, clean_source, clean_tasks
+from forgeline.text import language
+from forgeline.text.clean import _load_ahead, clean, clean_shard, clean_source, clean_tasks
 from forgeline.text.clean_params import CleanParams
 from forgeline.text.clean_report import CleanReport
 from forgeline.text.normalize import normalize
@@ -292,6 +293,13 @@ def test_shards_are_mapped_to_shards_and_add_up(shards: Path, tmp_path: Path) ->
     assert pq.read_table(dropped).equals(whole.dropped)
     assert report == whole.report
     assert report.counts.dropped == {"too_short": 14}
+
+
+def test_workers_find_the_language_model_loaded() -> None:
+    language._load_model.cache_clear()
+    _load_ahead("en", params())
+    assert language._load_model.cache_info().currsize == 1
+    assert language.unpack_model.cache_info().currsize == 0  # 68 MB
 
 
 def test_one_worker_and_two_write_the_same_bytes(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

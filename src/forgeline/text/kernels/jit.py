@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numba
 from numba.core import caching, entrypoints
 
-from forgeline.core.imports import absent
+from forgeline.text.imports import absent
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 _FOLDER = Path(__file__).resolve().parent

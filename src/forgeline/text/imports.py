@@ -30,9 +30,10 @@ class _Absent:
 
 
 def keep_pandas_out() -> None:
-    """Has Arrow not import pandas (0.2 s) at its first list, only to see whether that is one of pandas' own kinds.
+    """Has Arrow not import pandas (0.2 s) at its first list, to see whether that is one of pandas' own kinds.
 
-    For processes that give it none. `to_pandas` still works: there Arrow imports what it needs.
+    For stages that read tables of ours alone. Until `to_pandas` is called, for which Arrow imports it after all, Arrow
+    does not know a pandas object, and cannot give nanoseconds, which a user's table may hold, to Python.
     """
     with absent("pandas"):
         pa.array([])
