@@ -3,8 +3,6 @@
 Times are no artefacts, so the notes lie under `.dvc/tmp`, which git and DVC ignore, one file for each stage.
 """
 
-import resource
-import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from forgeline.core.errors import DataError
+from forgeline.core.process import peak_memory_bytes
 from forgeline.core.storage import read_json, write_json
 
 FOLDER = Path(".dvc", "tmp", "forgeline-durations")
 _STARTED = time.monotonic()  # stages import this module before the heavy libraries, so their loading counts
+_workers_bytes = 0  # the most that worker processes of this one held at a time
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Duration:
 
     Attributes:
         seconds: Wall time of its process.
-        peak_memory_bytes: Largest resident set of its process.
+        peak_memory_bytes: Largest resident set of its process, and what its workers on this machine held beside it.
         params: All of params.yaml as it was.
         summary: What the stage wrote into its metrics file.
     """
@@ -33,6 +33,15 @@ class Duration:
     peak_memory_bytes: int
     params: dict[str, Any]
     summary: dict[str, Any]
+
+
+def note_workers(num_bytes: int) -> None:
+    """Counts memory that worker processes held at a time, beyond what they share with this process.
+
+    By resident sets this is rather too much, 10 to 30 % of all: pages of libraries are counted in each.
+    """
+    global _workers_bytes
+    _workers_bytes = max(_workers_bytes, num_bytes)
 
 
 def note_duration(root: Path, address: str, params: dict[str, Any], summary: dict[str, Any]) -> None:
@@ -44,10 +53,9 @@ def note_duration(root: Path, address: str, params: dict[str, Any], summary: dic
         params: All of params.yaml as it was when the stage began.
         summary: What the stage wrote into its metrics file.
     """
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     note = {
         "seconds": time.monotonic() - _STARTED,
-        "peak_memory_bytes": peak if sys.platform == "darwin" else peak * 1024,  # macOS counts bytes, Linux kilobytes
+        "peak_memory_bytes": peak_memory_bytes() + _workers_bytes,
         "params": params,
         "summary": summary,
     }

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import select
 import signal
 import sys
@@ -23,6 +24,12 @@ def is_main_process() -> bool:
     Their launcher numbers them in the environment.
     """
     return os.environ.get(RANK_VARIABLE, "0") == "0"
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident set of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kilobytes
 
 
 def die_with_parent() -> None:

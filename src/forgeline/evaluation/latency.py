@@ -1,7 +1,5 @@
 """How fast a model answers on this machine. Measured times: outside the promise of reproducible bytes."""
 
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +9,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from forgeline.core.errors import ParamsError
+from forgeline.core.process import peak_memory_bytes
 from forgeline.core.records import EvalSample
 from forgeline.evaluation.benchmark_params import WorkloadParams
 from forgeline.inference.engine import generate
@@ -56,12 +55,6 @@ def measure(model: PreTrainedModel, prompts: Sequence[list[int]], workload: Work
         "tokens_per_second": len(prompts) * workload.max_new_tokens / float(np.median(together)),
         "peak_memory_bytes": peak_memory_bytes(),
     }
-
-
-def peak_memory_bytes() -> int:
-    """Most memory this process has held."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def size_bytes(model: Path) -> int:

@@ -5,6 +5,7 @@ runs). They are right within a factor of two for models of a few million weights
 scaled by its work alone, which is closer.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,7 @@ class Typical:
         is_parallel: Whether that is the rate of one worker, of as many as this machine has.
         memory_bytes: Resident, of the libraries and of work that hardly grows.
         copies_of_text: How often all of its text is in memory at once.
+        worker_bytes: Resident in each worker, beside its shard.
         shards_per_worker: How often a shard's text is in memory for each worker.
         copies_of_logits: Float32 arrays of (tokens of a forward pass, vocabulary) that are held at once.
         bytes_per_weight: Weights, gradients and optimizer state.
@@ -41,6 +43,7 @@ class Typical:
     is_parallel: bool = False
     memory_bytes: float = 160e6
     copies_of_text: float = 0.0
+    worker_bytes: float = 0.0
     shards_per_worker: float = 0.0
     copies_of_logits: float = 0.0
     bytes_per_weight: float = 0.0
@@ -48,11 +51,11 @@ class Typical:
 
 TYPICAL = {
     "fetch": Typical(2, 20e6),
-    "ingest": Typical(2, 40e6, is_parallel=True, shards_per_worker=3),
-    "clean": Typical(3, 18e6, is_parallel=True, shards_per_worker=5),
+    "ingest": Typical(2, 40e6, is_parallel=True, memory_bytes=130e6, worker_bytes=60e6, shards_per_worker=3.5),
+    "clean": Typical(3, 18e6, is_parallel=True, memory_bytes=300e6, worker_bytes=130e6, shards_per_worker=6),
     "instructions": Typical(4.5, memory_bytes=240e6),
     "preferences": Typical(2.5),
-    "curate": Typical(3, 60e6, is_parallel=True, memory_bytes=260e6, shards_per_worker=3),
+    "curate": Typical(3, 60e6, is_parallel=True, memory_bytes=260e6, worker_bytes=100e6, shards_per_worker=3),
     "card": Typical(1),
     "tokenizer": Typical(2.5, 2.5e6, memory_bytes=380e6, copies_of_text=10),
     "pack": Typical(3.5, 3e6, memory_bytes=400e6),
@@ -150,7 +153,8 @@ def _typical(stage: PipelineStage, params: Params, volume: Volume, weights: int)
         seconds += volume.num_bytes / (kind.bytes_per_second * (num_workers() if kind.is_parallel else 1))
     shard = min(params["ingest"]["shard_megabytes"] * 1e6, volume.num_bytes)
     memory = kind.memory_bytes + kind.copies_of_text * volume.num_bytes
-    memory += kind.shards_per_worker * num_workers() * shard
+    at_once = min(num_workers(), max(1, math.ceil(volume.num_bytes / max(shard, 1))))
+    memory += at_once * (kind.worker_bytes + kind.shards_per_worker * shard)
     memory += kind.bytes_per_weight * weights + _activations(stage, params, kind)
     if stage.name == "curate":
         memory += params["curate"].get("memory_megabytes", 0) * 1e6 * min(volume.num_bytes / 1e9, 1.0)

@@ -15,13 +15,16 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing.process import BaseProcess
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
+from forgeline.core.durations import note_workers
 from forgeline.core.errors import ForgelineError
-from forgeline.core.process import STOP_SIGNALS
+from forgeline.core.process import STOP_SIGNALS, peak_memory_bytes
 from forgeline.runner.outcome import Outcome, outcome_of
 
 _PR_SET_PDEATHSIG = 1
+_given_bytes = 0  # in a worker: what it had when it began, the stage's own pages
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
@@ -43,19 +46,21 @@ def run_in_forks(
             written.
     """
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(num_workers, multiprocessing.get_context("fork"), _leave_signals_to, (os.getpid(),))
+    pool = ProcessPoolExecutor(num_workers, multiprocessing.get_context("fork"), _begin, (os.getpid(),))
     left = iter(tasks)
-    waiting: deque[Future[Outcome]] = deque()  # results not yet fetched wait in memory
+    waiting: deque[Future[tuple[Outcome, int]]] = deque()  # results not yet fetched wait in memory
 
     def submit(number: int) -> None:
-        waiting.extend(pool.submit(outcome_of, function, task, "worker process") for task in islice(left, number))
+        waiting.extend(pool.submit(_run, function, task) for task in islice(left, number))
 
     def results() -> Generator[ResultT, None, None]:
         with _ended(pool, others):
             submit(2 * num_workers)
             yield None  # type: ignore[misc]  # for the call below
             while waiting:
-                yield _result(waiting.popleft())
+                outcome, own_bytes = _arrived(waiting.popleft())
+                note_workers(num_workers * own_bytes)
+                yield outcome.unwrap()
                 submit(1)
 
     started = results()
@@ -77,17 +82,28 @@ def _ended(pool: ProcessPoolExecutor, others: Set[BaseProcess]) -> Iterator[None
         pool.shutdown(cancel_futures=True)
 
 
-def _result(future: "Future[Outcome]") -> ResultT:  # type: ignore[type-var]
+def _run(function: Callable[[Any], Any], task: Any) -> tuple[Outcome, int]:
+    """What came of a task, and the most memory that this worker has held beside what the stage gave it."""
+    return outcome_of(function, task, "worker process"), max(peak_memory_bytes() - _given_bytes, 0)
+
+
+def _arrived(future: "Future[tuple[Outcome, int]]") -> tuple[Outcome, int]:
     try:
-        result: ResultT = future.result().unwrap()
+        return future.result()
     except BrokenProcessPool as error:
         raise ForgelineError(
             "a worker process was killed: see whether the machine ran out of memory, then set FORGELINE_WORKERS=1"
         ) from error
-    return result
 
 
-def _leave_signals_to(stage: int) -> None:
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _begin(stage: int) -> None:
+    """Leaves signals to the stage."""
+    global _given_bytes
+    _given_bytes = _resident_bytes()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != stage:  # it died before the call, so no signal will come
         os._exit(1)

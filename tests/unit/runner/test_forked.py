@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from forgeline.core import durations
 from forgeline.core.errors import DataError, ForgelineError, StopRequested
 from forgeline.core.process import raise_on_stop_signals
 from forgeline.runner.tasks import run_tasks
@@ -54,6 +55,10 @@ def load() -> None:
 
 def who_loaded(_: int) -> list[int]:
     return LOADED_BY
+
+
+def hold(num_bytes: int) -> int:
+    return len(b"x" * num_bytes)
 
 
 class TwoArguments(Exception):
@@ -104,6 +109,15 @@ def test_workers_share_what_was_prepared_once() -> None:
     LOADED_BY.clear()
     found = list(run_tasks(who_loaded, range(6), "test", "tasks", lambda _: 1, load))
     assert found == [[os.getpid()]] * 6
+
+
+def test_memory_of_workers_is_noted_beside_that_of_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("forgeline.core.durations._workers_bytes", 0)
+    before = bytearray(b"x" * 150_000_000)  # the stage's own, which its workers share
+    results(hold, [50_000_000] * 4)
+    noted = durations._workers_bytes
+    assert 2 * 50_000_000 < noted < 2 * 90_000_000
+    assert len(before) == 150_000_000
 
 
 def test_an_error_arrives_as_it_was_raised_and_ends_the_workers() -> None:

@@ -1,13 +1,13 @@
 """How fast training is: tokens per second, share of the device's peak, memory. For the live log; never artefacts."""
 
-import resource
-import sys
 import time
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from transformers import PretrainedConfig
+
+from forgeline.core.process import peak_memory_bytes
 
 # Dense bf16 (T4, V100: fp16) tensor-core peaks of NVIDIA's data sheets, in FLOP/s, by a part of the device's name. The
 # first match counts.
@@ -98,8 +98,7 @@ def peak_memory_megabytes(device: torch.device) -> float:
     """Most memory so far: of the GPU where there is one, else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / _MEGABYTE
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, else in KiB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / _MEGABYTE
+    return peak_memory_bytes() / _MEGABYTE
 
 
 class Speed:
