@@ -121,7 +121,7 @@ def trace(
 
     sources = load("ingest", SourcesParams).sources
     rules = Cleaning(load("clean", CleanParams), {name: source.language for name, source in sources.items()})
-    found = trace_document(query, Folders(DATA), rules)
+    found = trace_document(query, Folders(DATA, Path("metrics")), rules)
     if as_json:
         print(json.dumps(asdict(found), indent=2, sort_keys=True, ensure_ascii=False))
     else:

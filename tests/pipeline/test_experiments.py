@@ -12,6 +12,7 @@ import pytest
 from forgeline.core.pipeline import read_pipeline
 from tests.clone import Clone
 from tests.pipeline.outputs import committed_copy
+from tests.unit.sources.source_params import source_params
 
 pytestmark = pytest.mark.slow
 
@@ -81,6 +82,18 @@ def test_a_knob_affects_the_stages_that_read_it(
     section = knob.partition("__")[0]
     expected = affected or {stage.address for stage in read_pipeline(finished.root) if section in stage.params}
     assert changed == expected
+
+
+def test_a_new_source_affects_its_own_stages_and_what_reads_all_sources(finished: Clone) -> None:
+    file = finished.root / "notes.jsonl"
+    file.write_text('{"text": "One fine document."}\n')
+    finished.set_params(ingest__sources__notes=source_params(path=file.name).model_dump())
+    try:
+        changed = set(as_json(finished, "status"))
+    finally:
+        finished.run("git", "checkout", "--quiet", "params.yaml")
+        file.unlink()
+    assert changed == {"ingest@notes", "clean@notes", "curate", "card", "pack"}
 
 
 def descendants(root: Path, address: str) -> set[str]:

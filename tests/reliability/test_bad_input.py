@@ -1,5 +1,6 @@
 """What a user can get wrong, through the real commands: one message, a failing exit status, nothing lost."""
 
+import gzip
 import json
 import re
 import shutil
@@ -12,7 +13,7 @@ import pytest
 from forgeline.core.params import read_yaml, write_yaml
 from forgeline.core.records import documents_table, write_documents
 from tests.clone import Clone
-from tests.reliability.copies import contents, copy_of, leftovers, message, run_stage
+from tests.reliability.copies import command_of, contents, copy_of, leftovers, message, run_stage
 from tests.unit.sources.source_params import source_params
 
 LINE = r"params\.yaml:\d+: "
@@ -107,6 +108,14 @@ class TestParams:
         assert re.match(LINE + r"sft\.learning_rate: got '3e-5'", said)
         assert not (clone.root / "data").exists()
 
+    def test_a_stage_refuses_to_run_on_two_sources_of_one_name(self, clone: Clone) -> None:
+        command = command_of(clone, "ingest@hpo_terms")
+        params = clone.root / "params.yaml"
+        params.write_text(params.read_text().replace("    hpo_diseases:\n", "    hpo_terms:\n"))
+        said = message(clone.run(*command, check=False, FORGELINE_TRACKING="off"))
+        assert re.match(LINE + r'not valid YAML: found duplicate key "hpo_terms": rename or remove one', said)
+        assert not (clone.root / "data").exists()
+
     def test_the_pipeline_does_not_start(self, clone: Clone) -> None:
         edit(clone, lambda p: p["pretrain"].pop("num_steps"))
         assert re.match(LINE + r"pretrain\.num_steps is missing", message(clone.forgeline("repro", check=False)))
@@ -136,6 +145,11 @@ class TestSources:
             (b'{"text": "a"}\n{"text": "\xff"}\n', r"mine/notes\.jsonl:2: not UTF-8 .*: save the file as UTF-8"),
             (b'{"text": "a"}\n\n{"text": \n', r"mine/notes\.jsonl:3: not valid JSON .*: correct it"),
             (b'{"text": "a"}\n{"body": "b"}\n', r"mine/notes\.jsonl:2: no field 'text' \(its fields: body\): correct"),
+            (b'{"text": "a"}\n{"text": 7}\n', r"mine/notes\.jsonl:2: field 'text' holds a whole number, expected text"),
+            (
+                b'{"text": "a"}\n{"text": "b\0"}\n',
+                r"mine/notes\.jsonl:2: holds a NUL \(byte 25 of the file\): remove it, or set encoding",
+            ),
         ],
     )
     def test_a_bad_file_is_named_with_its_line(self, mine: Clone, content: bytes | None, expected: str) -> None:
@@ -147,6 +161,49 @@ class TestSources:
         assert re.match(expected, message(run_stage(mine, "ingest@mine")))
         assert contents(mine, "ingest@mine") == before
         assert leftovers(mine) == []
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("files", "changed", "expected"),
+        [
+            (
+                {"a.jsonl": b'{"text": "a"}\n', "b.csv": b"text\nb\n"},
+                {},
+                r"mine holds files of several kinds \(1 csv, 1 jsonl\): choose one kind with `pattern` in params",
+            ),
+            (
+                {"a.jsonl": b'{"text": "a"}\n'},
+                {"pattern": "*.csv"},
+                r"mine holds no file that matches '\*\.csv': correct path or pattern in params\.yaml",
+            ),
+            (
+                {"a.jsonl": b'{"text": "a"}\n', "loop": None},
+                {},
+                r"mine/loop is a link that leads nowhere or in a circle: remove it",
+            ),
+            (
+                {"bomb.jsonl.gz": gzip.compress(b'{"text": "' + b"a" * 97_000 + b'"}\n') * 300},
+                {},
+                r"mine/bomb\.jsonl\.gz: .*unpacks to more than ingest\.max_source_gigabytes \(0\.02\)",
+            ),
+        ],
+        ids=["mixed", "glob of nothing", "link in a circle", "archive without end"],
+    )
+    def test_a_bad_folder_is_named_with_what_to_change(
+        self, clone: Clone, tmp_path: Path, files: dict[str, bytes | None], changed: dict[str, str], expected: str
+    ) -> None:
+        folder = tmp_path / "mine"
+        folder.mkdir()
+        for name, content in files.items():
+            if content is None:
+                (folder / name).symlink_to(name)
+            else:
+                (folder / name).write_bytes(content)
+        source = source_params(path=str(folder), **changed).model_dump()
+        clone.set_params(ingest__sources__mine=source, ingest__max_source_gigabytes=0.02)
+        said = message(run_stage(clone, "ingest@mine"))
+        assert re.match(expected, said.replace(f"{tmp_path}/", ""))
+        assert not [path for made in ("data", "metrics") for path in (clone.root / made).rglob("*") if path.is_file()]
 
     def test_a_missing_file_stops_the_pipeline_by_name(self, mine: Clone) -> None:
         (mine.root / self.FILE).unlink()

@@ -16,7 +16,7 @@ from forgeline.sources.hpo_split import HpoParams, split_terms
 from forgeline.sources.packaged import locate
 from forgeline.sources.params import SourceParams, SourcesParams
 
-CAPPED, ANNOUNCED, UNKNOWN = "at most", "by its size", "unknown until fetched"
+CAPPED, ANNOUNCED, UNKNOWN, UNREADABLE = "at most", "by its size", "unknown until fetched", "cannot be read"
 
 _SAMPLE_ANNOTATIONS = 20_000  # lines, of 280,000
 _EVERY_TERM = 8
@@ -73,7 +73,7 @@ def estimate_sources(
             else:
                 size = packaged.size(source)
         except DataError as error:
-            estimates.append(SourceEstimate(name, None, None, UNKNOWN, problem=str(error)))
+            estimates.append(SourceEstimate(name, None, None, UNREADABLE, problem=str(error)))
             continue
         estimates.append(_capped(name, size, source, ingest.bytes_per_token))
     return estimates

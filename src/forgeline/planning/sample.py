@@ -7,6 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from forgeline.core.errors import DataError
+from forgeline.sources.files import empty_file
 from forgeline.sources.find_files import SourceFile, find_files
 from forgeline.sources.formats.limits import Reading
 from forgeline.sources.formats.unpacked import COMPRESSIONS
@@ -50,7 +52,7 @@ def sample_files(source: SourceParams, ingest: SourcesParams) -> Size:
     """The size of a source of kind `files`, before its caps.
 
     Raises:
-        DataError: The files, or those that were looked into, cannot be read as params.yaml says.
+        DataError: The files, or those that were looked into, cannot be read as params.yaml says, or hold no text.
     """
     files = find_files(Path(source.path), source.pattern)
     check_format(files[0], source)
@@ -63,11 +65,22 @@ def sample_files(source: SourceParams, ingest: SourcesParams) -> Size:
     factor = sum(unpacked) / max(num_read, 1) / (share_of_files or 1.0)
     documents = factor * sum(tally.num_documents for tally in tallies)
     is_whole = len(chosen) == len(files) and num_read >= sum(unpacked)
+    if is_whole and not documents:
+        raise _no_text(Path(source.path), files, sum(tally.num_records for tally in tallies))
     return Size(
         len(files) if source.documents == "file" else documents,
         factor * sum(tally.num_bytes for tally in tallies),
         COUNTED if is_whole else SAMPLED,
     )
+
+
+def _no_text(path: Path, files: Sequence[SourceFile], num_records: int) -> DataError:
+    """What `ingest` will refuse: it reads all of it and is left without a document."""
+    if num_records:
+        return DataError(f"{path}: all {num_records} records are blank: correct `text` of the source in params.yaml")
+    if len(files) == 1:
+        return empty_file(files[0].path)
+    return DataError(f"{path}: its {len(files)} files hold no records: put text into them or remove the source")
 
 
 def _look_into(file: SourceFile, source: SourceParams, ingest: SourcesParams, max_bytes: int) -> _Tally:

@@ -30,6 +30,7 @@ from forgeline.text.trace_files import (
     preview,
     read_columns,
     shards_if_any,
+    unread_behind,
 )
 from forgeline.text.trace_rules import Cleaning, Verdict
 
@@ -117,23 +118,30 @@ def trace(query: str, folders: Folders, cleaning: Cleaning) -> Trace:
 
     Args:
         query: An id, the first digits of one, a whole text, or a piece of a text.
-        folders: The outputs of the data stages.
+        folders: The outputs of the data stages, and their figures.
         cleaning: The rules as they are now, to be compared with what happened.
 
     Raises:
-        DataError: Nothing was ingested yet, nothing is found, or the digits begin several ids.
+        DataError: Nothing was ingested yet, nothing is found (sources that were read only up to their budget are
+            named), or the digits begin several ids.
     """
     sources = sorted(path.name for path in folders.ingest.glob("*") if (path / "documents.parquet").exists())
     if not sources:
         raise DataError(f"{folders.ingest} holds no documents yet: run `dvc repro` first")
     places = _find(query, folders, sources)
     if not places:
-        raise DataError(
-            f"no document is or contains '{preview(query, 60)}' in {', '.join(sources)}: give at least {MIN_PREFIX} "
-            "digits of a doc_id, or a passage as it stands in the document"
-        )
+        raise _not_found(query, folders, sources)
     journeys = [_follow(place, folders, cleaning) for place in places[:MAX_SHOWN]]
     return Trace(journeys, len(places) - len(journeys))
+
+
+def _not_found(query: str, folders: Folders, sources: Sequence[str]) -> DataError:
+    caps = [f"{source} only up to {knob}" for source in sources if (knob := unread_behind(folders, source))]
+    unread = f"; ingest read {', '.join(caps)}: it may stand behind that, where nothing was read" if caps else ""
+    return DataError(
+        f"no document is or contains '{preview(query, 60)}' in {', '.join(sources)}: give at least {MIN_PREFIX} "
+        f"digits of a doc_id, or a passage as it stands in the document{unread}"
+    )
 
 
 def _find(query: str, folders: Folders, sources: Sequence[str]) -> list[_Place]:

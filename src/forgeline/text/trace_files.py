@@ -12,15 +12,17 @@ import pyarrow.parquet as pq
 
 from forgeline.core.errors import DataError
 from forgeline.core.shards import shard_paths
+from forgeline.core.storage import read_json
 
 _PREVIEW_CHARACTERS = 160
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the stages put what is searched, below the folder `data`; the paths are those of dvc.yaml."""
+    """Where the stages put what is searched and their figures: folders `data` and `metrics`, as in dvc.yaml."""
 
     data: Path
+    metrics: Path
 
     @property
     def ingest(self) -> Path:
@@ -51,6 +53,21 @@ class Folders:
     def pairs(self) -> Path:
         """Held-out preference pairs."""
         return self.data / "preferences" / "test.parquet"
+
+
+def unread_behind(folders: Folders, source: str) -> str:
+    """The knob, with its value, at which reading the source ended; empty if all of its documents are known.
+
+    Files are read no further than their budget. Packaged data are: what lies beyond is among the dropped documents.
+    """
+    path = folders.metrics / "ingest" / f"{source}.json"
+    figures = read_json(path) if path.exists() else {}
+    if "files" not in figures or not figures["budget"]["reached"]:
+        return ""
+    most = figures["budget"]["max_documents"]
+    is_full = most is not None and figures["documents"]["num_documents"] >= most
+    knob = "max_documents" if is_full else "max_tokens"
+    return f"ingest.sources.{source}.{knob} ({figures['budget'][knob]})"
 
 
 def matches(path: Path, column: str, wanted: str) -> Iterator[tuple[int, int, str]]:

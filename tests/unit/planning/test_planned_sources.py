@@ -9,10 +9,12 @@ import pytest
 from tests.unit.sources.source_params import source_params, sources_params
 from tests.web import Page, serve
 
-from forgeline.planning.corpus import ANNOUNCED, CAPPED, UNKNOWN, SourceEstimate, estimate_sources
+from forgeline.core.errors import DataError
+from forgeline.planning.corpus import ANNOUNCED, CAPPED, UNKNOWN, UNREADABLE, SourceEstimate, estimate_sources
 from forgeline.planning.sample import COUNTED
 from forgeline.sources.fetch_params import FetchParams
 from forgeline.sources.hpo_split import HpoParams
+from forgeline.sources.ingest import ingest
 from forgeline.sources.params import SourceParams
 
 HPO = HpoParams(seed=17, validation_fraction=0.05, test_fraction=0.1, max_phenotypes=8)
@@ -63,10 +65,32 @@ def test_caps(notes: Path, caps: dict[str, int], documents: int, num_bytes: int,
     assert found == SourceEstimate("mine", documents, num_bytes, COUNTED, has_less_than_asked=less)
 
 
-def test_a_source_that_cannot_be_read_is_a_problem_and_no_failure(tmp_path: Path) -> None:
-    found = estimate(source_params(path=str(tmp_path / "nowhere")))
-    assert (found.num_documents, found.num_bytes, found.basis) == (None, None, UNKNOWN)
-    assert "nowhere does not exist" in found.problem
+@pytest.mark.parametrize(
+    ("files", "pattern", "problem"),
+    [
+        ({}, None, "corpus does not exist"),
+        ({"a.jsonl": '{"text": "a"}\n', "b.csv": "text\nb\n"}, None, "holds files of several kinds"),
+        ({"a.jsonl": '{"text": "a"}\n{"text": \n'}, None, "a.jsonl:2: not valid JSON"),
+        ({"a.jsonl": '{"text": "a"}\n'}, "*.csv", "corpus holds no file that matches '*.csv'"),
+        ({"a.jsonl": ""}, None, "a.jsonl is empty: put text into it"),
+        ({"a.jsonl": "", "b.jsonl": "\n"}, None, "corpus: its 2 files hold no records"),
+        ({"a.jsonl": '{"text": " "}\n{"text": ""}\n'}, None, "corpus: all 2 records are blank"),
+    ],
+)
+def test_a_source_that_ingest_will_refuse_is_said_to_be_unreadable_and_why(
+    tmp_path: Path, files: dict[str, str], pattern: str | None, problem: str
+) -> None:
+    folder = tmp_path / "corpus"
+    for name, content in files.items():
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text(content)
+    source = source_params(path=str(folder), pattern=pattern)
+    found = estimate(source)
+    assert (found.num_documents, found.num_bytes, found.basis) == (None, None, UNREADABLE)
+    assert problem in found.problem
+    with pytest.raises(DataError) as refused:
+        ingest("mine", folder, sources_params(source), HPO, tmp_path / "documents", tmp_path / "dropped")
+    assert str(refused.value) == found.problem
 
 
 def test_a_file_that_is_not_here_yet_is_as_large_as_its_server_says() -> None:

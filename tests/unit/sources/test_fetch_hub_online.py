@@ -44,18 +44,20 @@ def hub() -> Iterator[Hub]:
         yield running
 
 
-def fetch(hub: Hub, out: Path, token: str = TOKEN, **changes: object) -> str:
-    """Everything that a fetch prints."""
+def fetch(hub: Hub, out: Path, token: str | None = TOKEN, kept: dict[str, str] | None = None, **changes: object) -> str:
+    """Everything that a fetch prints; `kept` is the environment of a token that is in a file, with `token` None."""
     values = {"kind": "hub", "dataset": "owner/sums", "subset": None, "split": "train", "revision": COMMIT}
     values |= {"streaming": True, "max_documents": 50, "max_tokens": None, **changes}
+    inherited = {name: value for name, value in os.environ.items() if "TOKEN" not in name or not name.startswith("HF_")}
     environment = {
-        **os.environ,
+        **inherited,
         "HF_ENDPOINT": hub.url,
         "HF_HUB_OFFLINE": "0",
         "HF_HOME": str(out.parent / "home"),
-        "HF_TOKEN": token,
         "NO_PROXY": "*",
         "PYTHONPATH": "src",
+        **({"HF_TOKEN": token} if token is not None else {}),
+        **(kept or {}),
     }
     command = [sys.executable, "-c", FETCH, json.dumps(values), str(out)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
@@ -90,6 +92,24 @@ def test_a_refusal_that_repeats_the_token_does_not_bring_it_out(hub: Hub, tmp_pa
     assert f"Bearer {'hf_other_canary'}" in hub.tokens
     assert printed.startswith("forgeline: owner/sums is not on the hub, or private or gated")
     assert "canary" not in printed
+
+
+@pytest.mark.parametrize(("place", "token"), [("HF_HOME", TOKEN), ("HF_TOKEN_PATH", "hf_other_canary")])
+def test_the_token_of_a_login_is_used_and_appears_nowhere(hub: Hub, tmp_path: Path, place: str, token: str) -> None:
+    """`hf auth login` writes the token into a file: no variable holds it."""
+    file = tmp_path / "login" / "token"
+    file.parent.mkdir()
+    file.write_text(f"{token}\n")
+    kept = {place: str(file.parent if place == "HF_HOME" else file)}
+    printed = fetch(hub, tmp_path / "out", token=None, kept=kept)
+    assert f"Bearer {token}" in hub.tokens
+    assert printed.startswith(
+        "50" if token == TOKEN else "forgeline: owner/sums is not on the hub, or private or gated"
+    )
+    assert "canary" not in printed
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and path != file]
+    assert not [path for path in written if b"canary" in path.read_bytes()]
+    assert bool(list((tmp_path / "out").glob("*.parquet"))) == (token == TOKEN)
 
 
 def test_a_commit_that_is_not_there(hub: Hub, tmp_path: Path) -> None:

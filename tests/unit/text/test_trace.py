@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from rich.console import Console
-from tests.unit.sources.source_params import source_params
+from tests.unit.sources.source_params import source_params, sources_params
 
 from forgeline.core.errors import DataError
 from forgeline.core.records import (
@@ -26,6 +26,7 @@ from forgeline.core.records import (
     write_records,
 )
 from forgeline.core.shards import shard_path, shard_paths
+from forgeline.core.storage import write_json
 from forgeline.sources.hpo_split import HpoParams
 from forgeline.sources.ingest import ingest
 from forgeline.sources.params import SourcesParams
@@ -124,7 +125,7 @@ HPO = HpoParams(seed=17, validation_fraction=0.05, test_fraction=0.1, max_phenot
 
 def make_corpus(root: Path) -> Folders:
     """Runs ingest, clean, curate and holdout as their stages do."""
-    folders = Folders(root / "data")
+    folders = Folders(root / "data", root / "metrics")
     sources = {}
     for name, texts, cap in (("notes", NOTES, None), ("more", MORE, 2)):
         file = root / f"{name}.jsonl"
@@ -135,7 +136,10 @@ def make_corpus(root: Path) -> Folders:
     )
     for name, source in sources.items():
         ingested, cleaned = folders.ingest / name, folders.clean / name
-        ingest(name, Path(source.path), params, HPO, ingested / "documents.parquet", ingested / "dropped.parquet")
+        result = ingest(
+            name, Path(source.path), params, HPO, ingested / "documents.parquet", ingested / "dropped.parquet"
+        )
+        write_json(folders.metrics / "ingest" / f"{name}.json", result.figures)
         for number, shard in enumerate(shard_paths(ingested / "documents.parquet")):
             kept, dropped = (shard_path(cleaned / f"{part}.parquet", number) for part in ("documents", "dropped"))
             clean_shard(CleanTask(shard, kept, dropped, "en", CLEAN))
@@ -264,7 +268,7 @@ def test_a_piece_of_text_finds_up_to_five_documents(folders: Folders) -> None:
 
 
 def test_a_prefix_of_several_ids_lists_them(tmp_path: Path) -> None:
-    folders = Folders(tmp_path)
+    folders = Folders(tmp_path, tmp_path / "metrics")
     ids = ["c0ffee00" + digit * 24 for digit in "01"]
     table = pa.table([ids, ["one text", "another"], ["made", "made"]], schema=DOCUMENTS)
     write_documents(folders.ingest / "made" / "documents.parquet", table)
@@ -276,18 +280,65 @@ def test_a_prefix_of_several_ids_lists_them(tmp_path: Path) -> None:
 
 def test_stages_that_have_not_run_are_said_to(folders: Folders, tmp_path: Path) -> None:
     (tmp_path / "ingest").symlink_to(folders.ingest.resolve())
-    assert outcomes(only(Folders(tmp_path), UNTIDY)) == [("ingest", "kept", ""), ("clean", "unknown", "")]
+    assert outcomes(only(Folders(tmp_path, tmp_path / "metrics"), UNTIDY)) == [
+        ("ingest", "kept", ""),
+        ("clean", "unknown", ""),
+    ]
     (tmp_path / "clean").symlink_to(folders.clean.resolve())
-    assert outcomes(only(Folders(tmp_path), UNTIDY))[-1] == ("curate", "unknown", "")
+    assert outcomes(only(Folders(tmp_path, tmp_path / "metrics"), UNTIDY))[-1] == ("curate", "unknown", "")
 
 
 def test_nothing_run_and_nothing_found_say_what_to_do(folders: Folders, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no documents yet: run `dvc repro`"):
-        find(Folders(tmp_path), FINE)
+        find(Folders(tmp_path, tmp_path / "metrics"), FINE)
     with pytest.raises(DataError, match="no document is or contains 'nowhere to be found' in more, notes"):
         find(folders, "nowhere to be found")
     with pytest.raises(DataError, match="no document is or contains '0123abcd'"):
         find(folders, "0123abcd")
+
+
+@pytest.mark.parametrize(
+    ("caps", "knob"),
+    [
+        ({"max_documents": 2}, "ingest.sources.mine.max_documents (2)"),
+        ({"max_tokens": 60}, "ingest.sources.mine.max_tokens (60)"),  # of 4 bytes, two documents of 100
+        ({"max_documents": 2, "max_tokens": 1_000}, "ingest.sources.mine.max_documents (2)"),
+        ({"max_documents": 4, "max_tokens": 60}, "ingest.sources.mine.max_tokens (60)"),
+        ({"max_documents": 5}, ""),
+    ],
+)
+def test_what_stands_behind_a_cap_is_not_denied(tmp_path: Path, caps: dict[str, int], knob: str) -> None:
+    texts = [f"document {number} ".ljust(100, "x") for number in range(5)]
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    source = source_params(path=str(file), **caps)
+    folders = Folders(tmp_path / "data", tmp_path / "metrics")
+    documents, dropped = (folders.ingest / "mine" / f"{name}.parquet" for name in ("documents", "dropped"))
+    result = ingest("mine", file, sources_params(source), HPO, documents, dropped)
+    write_json(folders.metrics / "ingest" / "mine.json", result.figures)
+    if knob:
+        assert outcomes(only(folders, texts[2])) == [("ingest", "dropped", "over_limit")]
+    else:
+        assert outcomes(only(folders, texts[4]))[0] == ("ingest", "kept", "")
+    for query in ("document 7", document_id(texts[4])) if knob else ("document 7",):
+        with pytest.raises(DataError, match="no document is or contains") as error:
+            find(folders, query)
+        said = str(error.value).partition("as it stands in the document")[2]
+        assert said == (
+            f"; ingest read mine only up to {knob}: it may stand behind that, where nothing was read" if knob else ""
+        )
+
+
+def test_packaged_data_are_known_beyond_their_cap(tmp_path: Path) -> None:
+    descriptor = Path("src/forgeline/sources/hpo.json")
+    source = source_params(kind="hpo_terms", path=str(descriptor), text=None, max_documents=2)
+    folders = Folders(tmp_path / "data", tmp_path / "metrics")
+    documents, dropped = (folders.ingest / "mine" / f"{name}.parquet" for name in ("documents", "dropped"))
+    result = ingest("mine", descriptor, sources_params(source), HPO, documents, dropped)
+    write_json(folders.metrics / "ingest" / "mine.json", result.figures)
+    assert result.figures["budget"]["reached"]
+    with pytest.raises(DataError, match=r"as it stands in the document$"):
+        find(folders, "nowhere to be found")
 
 
 def test_stages_that_do_not_belong_together_are_noticed(folders: Folders, tmp_path: Path) -> None:
@@ -301,7 +352,7 @@ def test_stages_that_do_not_belong_together_are_noticed(folders: Folders, tmp_pa
     dropped = shard_path(tmp_path / "clean" / "notes" / "dropped.parquet", 0)
     dropped.write_bytes(shard_paths(folders.clean / "more" / "dropped.parquet")[0].read_bytes())
     with pytest.raises(DataError, match=r"was not made from the documents in .*notes: run `dvc repro`"):
-        find(Folders(tmp_path), UNTIDY)
+        find(Folders(tmp_path, tmp_path / "metrics"), UNTIDY)
 
 
 def test_what_other_params_would_do_is_said_beside_what_happened(folders: Folders) -> None:
