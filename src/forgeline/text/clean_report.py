@@ -78,7 +78,8 @@ class CleanReport:
             if self._num_met(language, rules) >= _FEWEST_JUDGED
             if self._num_broken(language, rules) > _SUSPICIOUS_SHARE * self._num_met(language, rules)
         ]
-        return unfit + self._wrong_language(source) or self._nearly_all(source)
+        told = unfit + self._wrong_language(source)
+        return told + self._nearly_all(source, told)
 
     def _alike(self, language: str) -> list[list[str]]:
         """Rules that dropped documents in a language, those for runs of words together: they fail for one cause."""
@@ -114,16 +115,17 @@ class CleanReport:
             or self.broken.total() <= _SUSPICIOUS_SHARE * num_met.total()
         ):
             return []
-        (_, reason), num_dropped = self.broken.most_common(1)[0]
+        (_, reason), num_dropped = max(sorted(self.broken.items()), key=itemgetter(1))
         return [
             f"{source}: its language is given as '{declared}', but {num_found} of {self.suspects.total()} documents "
             f"that rules for that language dropped look like '{likeliest}' ({reason} dropped most, {num_dropped:,}): "
             f"set ingest.sources.{source}.language"
         ]
 
-    def _nearly_all(self, source: str) -> list[str]:
+    def _nearly_all(self, source: str, told: list[str]) -> list[str]:
+        """What a rule takes that leaves next to nothing of a source, if no other warning names that rule."""
         reason, num_dropped = max(sorted(self.dropped.items()), key=itemgetter(1), default=("", 0))
-        if num_dropped <= _NEARLY_ALL * self.num_in:
+        if num_dropped <= _NEARLY_ALL * self.num_in or any(reason in warning for warning in told):
             return []
         knob = f"{QUALITY_KNOBS[reason]} in clean.rules" if reason in QUALITY_KNOBS else "clean.rules"
         if reason in GENERAL_KNOBS:

@@ -175,6 +175,13 @@ def test_a_source_that_one_rule_takes_away_whole_is_named_with_rule_and_knob(
     assert warnings_of(more, "en", section)[1] == []
 
 
+def test_a_warning_about_a_few_documents_does_not_hide_that_nearly_all_are_gone() -> None:
+    texts = [f"Number {number}" for number in range(500)] + mini_corpus("zh", 20)["text"].to_pylist()
+    first, second = warnings_of(documents_table(texts, "mini"), "auto", params(rules=english_rules()))[1]
+    assert first.startswith("mini: gopher_top_2gram dropped 100% of 20 documents in 'zh'")
+    assert second.startswith("mini: too_short dropped 96% of 520 documents, nearly all of them")
+
+
 def english_pages(num_documents: int) -> list[str]:
     """Pages that all rules keep."""
     lines = (
