@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import compress
 from operator import attrgetter
 from pathlib import Path
 
@@ -26,14 +27,15 @@ from forgeline.core.storage import read_table, write_table
 from forgeline.runner.tasks import run_tasks
 from forgeline.text.buffers import one_array, replaced
 from forgeline.text.clean_params import AUTO, DEFAULT_PROFILE, CleanParams
-from forgeline.text.clean_report import CleanReport
-from forgeline.text.language import UNDETERMINED, check_known, identify, unpack_model
+from forgeline.text.clean_report import TOO_SHORT, CleanReport
+from forgeline.text.language import UNDETERMINED, Languages, check_known, identify, unpack_model
 from forgeline.text.measure import text_figures
 from forgeline.text.normalize import normalize_texts
 from forgeline.text.pii import mask_texts
-from forgeline.text.quality.assumptions import ASSUMPTIONS
+from forgeline.text.quality.assumptions import in_doubt
 from forgeline.text.quality.params import FAMILIES, QualityParams
 from forgeline.text.quality.rules import REASONS, Judgement, judge
+from forgeline.text.quality.scripts import dense
 
 # Of one shard: too few tell nothing, more are not needed.
 _FEWEST_SUSPECTS = 10
@@ -145,7 +147,7 @@ def clean(documents: pa.Table, language: str, params: CleanParams) -> CleanResul
     normalized = normalize_texts(original, params.normal_form)
     report.num_repaired = normalized.num_repaired
     batch = _Batch(normalized.texts)
-    _drop_by_length(batch, params)
+    _drop_by_length(batch, language, params, report)
     _find_languages(batch, language, params, report)
     _apply_rules(batch, language, params, report)
     masked = mask_texts(batch.texts, params.pii)
@@ -193,10 +195,12 @@ class _Batch:
         return pa.table([*columns, pa.array(reasons).take(order), pa.array(details).take(order)], schema=DROPPED)
 
 
-def _drop_by_length(batch: _Batch, params: CleanParams) -> None:
+def _drop_by_length(batch: _Batch, language: str, params: CleanParams, report: CleanReport) -> None:
     lengths = pc.utf8_length(batch.texts).to_numpy(zero_copy_only=False)
-    leaving = (lengths < params.min_characters) | (lengths > params.max_characters)
-    reasons = ["too_short" if length < params.min_characters else "too_long" for length in lengths[leaving]]
+    short = lengths < params.min_characters
+    _doubt_length(batch.texts.filter(pa.array(short)), language, params, report)
+    leaving = short | (lengths > params.max_characters)
+    reasons = [TOO_SHORT if is_short else "too_long" for is_short in short[leaving]]
     batch.drop(leaving, reasons, [f"{length} characters" for length in lengths[leaving]])
 
 
@@ -206,8 +210,7 @@ def _find_languages(batch: _Batch, language: str, params: CleanParams, report: C
     if language != AUTO and params.languages is None:
         return
     found = identify(batch.texts)
-    sure = found.scores >= params.min_language_score
-    codes = np.where(sure, found.codes, UNDETERMINED)
+    codes = _sure(found, params)
     report.languages.update(codes.tolist())
     if language == AUTO:
         batch.languages = codes
@@ -224,9 +227,7 @@ def _apply_rules(batch: _Batch, language: str, params: CleanParams, report: Clea
     leaving = judged.reasons != 0
     reasons = [REASONS[reason] for reason in judged.reasons[leaving].tolist()]
     report.judged.update(batch.languages.tolist())
-    report.broken.update(zip(batch.languages[leaving].tolist(), reasons, strict=True))
-    if language != AUTO:
-        _doubt_language(batch.texts.filter(pa.array(leaving)), reasons, params, report)
+    _doubt_rules(batch.texts.filter(pa.array(leaving)), batch.languages[leaving], reasons, language, params, report)
     batch.texts = judged.texts
     batch.drop(leaving, reasons, [f"{value:.4g}" for value in judged.values[leaving].tolist()])
 
@@ -255,14 +256,44 @@ def _judge_alike(texts: pa.Array, rules: QualityParams) -> Judgement:
     return Judgement(texts, np.zeros(len(texts), np.uint8), np.zeros(len(texts)))
 
 
-def _doubt_language(dropped: pa.Array, reasons: Sequence[str], params: CleanParams, report: CleanReport) -> None:
+def _doubt_length(short: pa.Array, language: str, params: CleanParams, report: CleanReport) -> None:
+    """Counts the texts that are too short in characters, but in a script in which few of them say much."""
+    doubtful = short.filter(pa.array(dense(short)))
+    codes = np.full(len(doubtful), language)
+    if len(doubtful) and (language == AUTO or params.languages is not None):
+        found = _sure(identify(doubtful), params)
+        wanted = np.isin(found, found if params.languages is None else params.languages)
+        codes, doubtful = (found if language == AUTO else codes)[wanted], doubtful.filter(pa.array(wanted))
+    report.broken.update((code, TOO_SHORT) for code in codes.tolist())
+    if language != AUTO:
+        _doubt_language(doubtful, params, report)
+
+
+def _doubt_rules(
+    dropped: pa.Array,
+    languages: npt.NDArray[np.str_],
+    reasons: Sequence[str],
+    declared: str,
+    params: CleanParams,
+    report: CleanReport,
+) -> None:
+    """Counts the documents dropped by rules that may not fit them, by language and rule."""
+    profiles = [params.rules[params.profile(code)] for code in languages.tolist()]
+    doubtful = in_doubt(dropped, reasons, profiles)
+    report.broken.update(zip(languages[doubtful].tolist(), compress(reasons, doubtful.tolist()), strict=True))
+    if declared != AUTO:
+        _doubt_language(dropped.filter(pa.array(doubtful)), params, report)
+
+
+def _doubt_language(doubtful: pa.Array, params: CleanParams, report: CleanReport) -> None:
     """Finds out what some documents are in that rules made for a language dropped; their source says what it holds."""
-    suspects = [place for place, reason in enumerate(reasons) if reason in ASSUMPTIONS][:_MOST_SUSPECTS]
-    if len(suspects) < _FEWEST_SUSPECTS:
-        return
-    found = identify(dropped.take(pa.array(suspects)))
-    sure = found.scores >= params.min_language_score
-    report.suspects.update(np.where(sure, found.codes, UNDETERMINED).tolist())
+    if len(doubtful) >= _FEWEST_SUSPECTS:
+        report.suspects.update(_sure(identify(doubtful.slice(0, _MOST_SUSPECTS)), params).tolist())
+
+
+def _sure(found: Languages, params: CleanParams) -> npt.NDArray[np.str_]:
+    """Codes of the languages, of those that are not likely enough `UNDETERMINED`."""
+    return np.where(found.scores >= params.min_language_score, found.codes, UNDETERMINED)
 
 
 def _kept(documents: pa.Table, original: pa.Array, positions: Positions, texts: pa.Array) -> pa.Table:

@@ -1,6 +1,15 @@
 """What quality rules take for granted of a language: they were chosen on English web pages."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from forgeline.text.quality.knobs import QUALITY_KNOBS
+from forgeline.text.quality.params import QualityParams
+from forgeline.text.quality.scripts import without_blanks
 
 _SPACES = "words between spaces"
 _ENGLISH_WORDS = "words between spaces, as long as English ones"
@@ -14,8 +23,15 @@ class Assumption:
     knob: str
 
 
+# Where no blanks part words a whole clause counts as one, and two of them are a large part of any text. In a language
+# with blanks a text that breaks these rules does repeat itself.
+RUNS_OF_WORDS = (
+    *(f"gopher_top_{size}gram" for size in range(2, 5)),
+    *(f"gopher_duplicate_{size}grams" for size in range(5, 11)),
+)
 # By the name under which a rule drops documents (`rules.REASONS`). Rules that are not here ask nothing of a language.
 ASSUMPTIONS = {
+    **{rule: Assumption(_SPACES, QUALITY_KNOBS[rule]) for rule in RUNS_OF_WORDS},
     "gopher_too_few_words": Assumption(_SPACES, "gopher_quality.min_words"),
     "gopher_too_many_words": Assumption(_SPACES, "gopher_quality.max_words"),
     "gopher_short_words": Assumption(_ENGLISH_WORDS, "gopher_quality.min_mean_word_length"),
@@ -34,3 +50,18 @@ ASSUMPTIONS = {
     ),
     "fineweb_too_many_newlines": Assumption(_SPACES, "fineweb.max_newline_word_ratio"),
 }
+
+
+def in_doubt(texts: pa.Array, reasons: Sequence[str], rules: Sequence[QualityParams]) -> npt.NDArray[np.bool_]:
+    """Which dropped documents broke a rule that may not fit them, because it assumes something.
+
+    Args:
+        texts: (N,) of the documents.
+        reasons: (N,) rules that dropped them.
+        rules: (N,) the profile that each was judged by.
+    """
+    doubtful = np.array([reason in ASSUMPTIONS for reason in reasons], np.bool_)
+    runs = np.array([reason in RUNS_OF_WORDS for reason in reasons], np.bool_)
+    between_spaces = np.array([profile.words == "spaces" for profile in rules], np.bool_)
+    doubtful[runs] = between_spaces[runs] & without_blanks(texts.filter(pa.array(runs)))
+    return doubtful
