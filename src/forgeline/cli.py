@@ -111,7 +111,9 @@ def trace(
 
     from rich.console import Console
 
+    from forgeline.check import TASK_FILES
     from forgeline.core.params import load
+    from forgeline.evaluation.task_texts import task_texts
     from forgeline.sources.params import SourcesParams
     from forgeline.text.clean_params import CleanParams
     from forgeline.text.trace import trace as trace_document
@@ -121,7 +123,7 @@ def trace(
 
     sources = load("ingest", SourcesParams).sources
     rules = Cleaning(load("clean", CleanParams), {name: source.language for name, source in sources.items()})
-    found = trace_document(query, Folders(DATA), rules)
+    found = trace_document(query, Folders(DATA, lambda: task_texts(TASK_FILES).evaluation_set()), rules)
     if as_json:
         print(json.dumps(asdict(found), indent=2, sort_keys=True, ensure_ascii=False))
     else:

@@ -1,6 +1,6 @@
 """Looking things up in the outputs of the data stages, shard by shard, for `trace`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,23 @@ import pyarrow.parquet as pq
 
 from forgeline.core.errors import DataError
 from forgeline.core.shards import shard_paths
+from forgeline.text.evaluation_texts import EvaluationSet
 
 _PREVIEW_CHARACTERS = 160
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the stages put what is searched, below the folder `data`; the paths are those of dvc.yaml."""
+    """Where the stages put what is searched; the paths are those of dvc.yaml.
+
+    Attributes:
+        data: The folder `data`.
+        task_texts: Reads the texts of task files, which is no work of this room; without it words that a document
+            shares with one of them are not shown.
+    """
 
     data: Path
+    task_texts: Callable[[], EvaluationSet] | None = None
 
     @property
     def ingest(self) -> Path:
