@@ -20,6 +20,7 @@ from forgeline.evaluation.task_files.questions import (
     prompts_only,
     result_questions,
 )
+from forgeline.sources.template import parse
 from forgeline.text.evaluation_texts import EvaluationSet, EvaluationText
 
 PROMPTS, ANSWERS = "prompts", "answers"
@@ -65,6 +66,8 @@ class TaskTexts:
 def task_texts(folder: Path) -> TaskTexts:
     """Prompts and right answers of every task defined in a folder, whether models are scored on it or not.
 
+    A prompt is without what its template says before the first field and after the last.
+
     Raises:
         ParamsError: A definition is not valid.
         DataError: The questions of one are wrong.
@@ -90,16 +93,33 @@ def question_parts(task: str, sample_id: str, prompt: Sequence[Message], answers
 
 
 def _of_file(folder: Path, name: str, file: LocalTaskFile) -> Iterator[Asking]:
-    asked: Sequence[Asked]
+    head, tail = _frame(file.prompt)
+    for question in _questions(folder, name, file):
+        own: list[Message] = [
+            {**message, "content": message["content"].removeprefix(head).removesuffix(tail)}
+            for message in question.prompt
+        ]
+        yield from question_parts(name, question.sample_id, own, question.references[:1])
+
+
+def _frame(template: str) -> tuple[str, str]:
+    """What a template says before its first field and after its last.
+
+    Every prompt has these words and no document does: with them in the way a short question would not be found.
+    """
+    parts = parse(template)
+    fields = [place for place, (_, name) in enumerate(parts) if name is not None]
+    head = "".join(literal for literal, _ in parts[: fields[0] + 1])
+    tail = "".join(literal for literal, _ in parts[fields[-1] + 1 :])
+    return head, tail
+
+
+def _questions(folder: Path, name: str, file: LocalTaskFile) -> Sequence[Asked]:
     if isinstance(file, ChoiceTaskFile):
-        for sample in choice_samples(name, folder, file):
-            yield from question_parts(name, sample.sample_id, sample.prompt, [sample.reference])
-        return
+        samples = choice_samples(name, folder, file)
+        return [Asked(sample.sample_id, sample.prompt, (sample.reference,)) for sample in samples]
     if isinstance(file, ExtractionTaskFile):
-        asked = extraction_questions(folder, file)
-    elif isinstance(file, GenerationTaskFile):
-        asked = prompts_only(folder, file)
-    else:
-        asked = result_questions(folder, file)
-    for question in asked:
-        yield from question_parts(name, question.sample_id, question.prompt, question.references[:1])
+        return extraction_questions(folder, file)
+    if isinstance(file, GenerationTaskFile):
+        return prompts_only(folder, file)
+    return result_questions(folder, file)

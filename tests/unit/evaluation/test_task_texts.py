@@ -116,6 +116,18 @@ def test_texts_are_those_that_models_are_asked(tmp_path: Path) -> None:
     assert found.unchecked == ["arc"]
 
 
+def test_the_words_of_a_template_do_not_hide_a_short_question(tmp_path: Path) -> None:
+    """Nine words are searched as a whole; with those around them there would be runs of 13 that no document has."""
+    template = '"{{{{Read}}}} this and say: {{prompt}} Answer with {{{{one}}}} word."'
+    question = "Which chamber of the heart pumps into the aorta?"
+    definition = GENERATION.replace("prompt: prompt", f"prompt: {template}")
+    write_task(tmp_path / "tasks", "short", definition, {"id": 1, "prompt": question})
+    assert [entry.text for entry in task_texts(tmp_path / "tasks").texts] == [question]
+    document = f"We were asked: {question} Nobody knew."
+    _, dropped = curated(tmp_path, tmp_path / "tasks", document, "The heart beats.")
+    assert dropped == {document: ("contaminated", "short/1")}
+
+
 def test_without_a_folder_there_is_nothing_to_keep_out(tmp_path: Path) -> None:
     found = task_texts(tmp_path / "none")
     assert (list(found.texts), list(found.unchecked)) == ([], [])
