@@ -4,6 +4,7 @@ from pathlib import Path
 
 from forgeline.core.params import load
 from forgeline.core.run import StageRun, command_line
+from forgeline.evaluation.task_texts import task_texts
 from forgeline.sources.params import SourcesParams
 from forgeline.text.curate import CurateOutputs, CurateParams, curate, source_shards
 from forgeline.text.evaluation_texts import pair_texts, question_texts
@@ -14,6 +15,7 @@ def main(
     documents: Path,
     questions: Path,
     preferences: Path,
+    tasks: Path,
     train: Path,
     validation: Path,
     test: Path,
@@ -32,14 +34,15 @@ def main(
             clusters=run.output(clusters),
             manifest=run.output(manifest),
         )
+        asked = task_texts(tasks)
         result = curate(
             source_shards(documents, list(sources.sources)),
-            [question_texts(questions), pair_texts(preferences)],
+            [question_texts(questions), pair_texts(preferences), asked.evaluation_set()],
             params,
             outputs,
             train.parent,
         )
-        run.summarize(result.counts, **result.figures)
+        run.summarize(result.counts, **result.figures, unchecked=list(asked.unchecked))
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ COLLECTIONS: dict[str, type[BaseModel]] = {
     "quantize": QuantizeParams,
 }
 MAY_BE_EMPTY = ("fetch",)
-TASK_FILES = Path("tasks")  # where dvc.yaml has stage `evaluate` look for definitions of tasks
+TASK_FILES = Path("tasks")  # where dvc.yaml has stages look for definitions of tasks
 FETCHED = "data/fetch/"  # where dvc.yaml puts fetched data
 # Model folders that dvc.yaml makes whatever params.yaml says; `merge.models` and the entries of `quantize` add theirs.
 MODELS = ("base", "sft")
@@ -265,9 +265,9 @@ def _contradictions(document: _Document) -> list[str]:
             problems.append(
                 f"{path}: {section}.models: unknown {', '.join(unknown)}; there are {', '.join(sorted(known))}"
             )
-    problems += unreadable_definitions(
-        TASK_FILES, [name for name in values["evaluate"]["scoring"]["tasks"] if name not in BUILT_IN_TASKS]
-    )
+    wanted = {name for name in values["evaluate"]["scoring"]["tasks"] if name not in BUILT_IN_TASKS}
+    kept_out = {file.stem for file in TASK_FILES.glob("*.yaml")}  # of the corpus, whether models are scored on them
+    problems += unreadable_definitions(TASK_FILES, sorted(wanted | kept_out))
     adapters = [*values["align"], *values["reinforce"]]
     problems += [
         f"{path}: merge.models: no adapter '{name}' is trained; there are {', '.join(adapters)}"

@@ -111,7 +111,9 @@ def trace(
 
     from rich.console import Console
 
+    from forgeline.check import TASK_FILES
     from forgeline.core.params import load
+    from forgeline.evaluation.task_texts import task_texts
     from forgeline.sources.params import SourcesParams
     from forgeline.text.clean_params import CleanParams
     from forgeline.text.trace import trace as trace_document
@@ -121,7 +123,8 @@ def trace(
 
     sources = load("ingest", SourcesParams).sources
     rules = Cleaning(load("clean", CleanParams), {name: source.language for name, source in sources.items()})
-    found = trace_document(query, Folders(DATA, Path("metrics")), rules)
+    folders = Folders(DATA, Path("metrics"), lambda: task_texts(TASK_FILES).evaluation_set())
+    found = trace_document(query, folders, rules)
     if as_json:
         print(json.dumps(asdict(found), indent=2, sort_keys=True, ensure_ascii=False))
     else:

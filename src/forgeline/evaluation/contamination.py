@@ -1,6 +1,6 @@
 """How much of each evaluation set stands in training text: prompts, and answers that count as right."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,40 +10,16 @@ import pyarrow as pa
 from pydantic import Field
 
 from forgeline.core.params import Section
-from forgeline.core.records import Conversation, Counts, EvalSample, Message, PreferencePair
+from forgeline.core.records import Conversation, Counts, EvalSample, PreferencePair
 from forgeline.evaluation.scores import proportion
-from forgeline.evaluation.task_files.definition import (
-    ChoiceTaskFile,
-    ExtractionTaskFile,
-    GenerationTaskFile,
-    HarnessTaskFile,
-    read_definition,
-)
-from forgeline.evaluation.task_files.questions import (
-    Asked,
-    choice_samples,
-    extraction_questions,
-    prompts_only,
-    result_questions,
-)
+from forgeline.evaluation.task_texts import PROMPTS, Asking, question_parts, task_texts
 from forgeline.text.overlap import RunSearch, pieces
-
-PROMPTS, ANSWERS = "prompts", "answers"
 
 
 class ContaminationParams(Section):
     """Section `contamination`: texts that share a run of `shared_words` words with training text are counted."""
 
     shared_words: int = Field(ge=1)
-
-
-@dataclass(frozen=True)
-class Asking:
-    """A text of an evaluation set: part of a prompt or a right answer."""
-
-    task: str
-    part: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -99,22 +75,20 @@ def measure_contamination(
         ParamsError: A definition is not valid.
         DataError: The questions of one are wrong.
     """
-    asking = [Asking("perplexity", PROMPTS, text) for text in documents["text"].to_pylist()]
+    own = task_texts(tasks)
+    rows = zip(documents["doc_id"].to_pylist(), documents["text"].to_pylist(), strict=True)
+    asking = [Asking("perplexity", doc_id, PROMPTS, text) for doc_id, text in rows]
     for sample in questions:
-        asking += _texts(sample.task, sample.prompt, [sample.reference])
+        asking += question_parts(sample.task, sample.sample_id, sample.prompt, [sample.reference])
     for pair in preferences:
-        asking += _texts("preference", pair.prompt, [pair.chosen])
-    names = sorted(file.stem for file in tasks.glob("*.yaml"))
-    unchecked = [name for name in names if isinstance(read_definition(tasks, name), HarnessTaskFile)]
-    for name in names:
-        if name not in unchecked:
-            asking += _of_file(tasks, name)
+        asking += question_parts("preference", pair.pair_id, pair.prompt, [pair.chosen])
+    asking += own.texts
     search = RunSearch([entry.text for entry in asking], params.shared_words)
     found = {kind: search.found_in(pieces(texts)) for kind, texts in training.by_kind().items()}
     found["any"] = np.logical_or.reduce(list(found.values()))
     short = int((~search.long_enough).sum())
     counts = Counts(len(asking), len(asking) - short, {"too_short": short} if short else {})
-    return Contamination(counts, _shares(asking, search.long_enough, found), unchecked)
+    return Contamination(counts, _shares(asking, search.long_enough, found), list(own.unchecked))
 
 
 def _shares(
@@ -129,27 +103,6 @@ def _shares(
         too_short = int((~long_enough[indices]).sum())
         tasks.setdefault(task, {})[part] = {**shares, "too_short": too_short}
     return tasks
-
-
-def _of_file(folder: Path, name: str) -> Iterator[Asking]:
-    file = read_definition(folder, name)
-    asked: Sequence[Asked] = ()
-    if isinstance(file, ChoiceTaskFile):
-        for sample in choice_samples(name, folder, file):
-            yield from _texts(name, sample.prompt, [sample.reference])
-    elif isinstance(file, ExtractionTaskFile):
-        asked = extraction_questions(folder, file)
-    elif isinstance(file, GenerationTaskFile):
-        asked = prompts_only(folder, file)
-    elif not isinstance(file, HarnessTaskFile):
-        asked = result_questions(folder, file)
-    for question in asked:
-        yield from _texts(name, question.prompt, question.references[:1])
-
-
-def _texts(task: str, prompt: Sequence[Message], answers: Sequence[str]) -> list[Asking]:
-    said = "\n".join(message["content"] for message in prompt)
-    return [Asking(task, PROMPTS, said), *(Asking(task, ANSWERS, answer) for answer in answers)]
 
 
 def _column(texts: list[str]) -> pa.ChunkedArray:

@@ -124,17 +124,24 @@ def copies(corpus: Corpus) -> Lines:
 
 def test_questions(corpus: Corpus) -> Lines:
     """What the corpus was held against, so that scores of models trained on it mean something."""
+    num_words = corpus.manifest["params"]["decontaminate_words"]
     yield "## Evaluation sets kept out\n"
     yield (
-        f"Documents that share a run of {corpus.manifest['params']['decontaminate_words']} words with a question, a "
-        "choice or an answer of these evaluation sets were dropped:\n"
+        f"Documents that share a run of {num_words} words with a question, a choice or an answer of these evaluation "
+        "sets were dropped. Texts with less than half as many words are too short to be looked for.\n"
     )
+    too_short = corpus.curated["too_short"]
     rows = [
-        [name, task, f"{count:,}"]
+        [name, task, f"{count:,}", f"{too_short[name][task]:,}"]
         for name, tasks in corpus.curated["contaminated"].items()
         for task, count in sorted(tasks.items())
     ]
-    yield from table(["set", "task", "documents dropped"], rows, "llr")
+    yield from table(["set", "task", "documents dropped", "texts too short"], rows, "llrr")
+    if corpus.curated["unchecked"]:
+        yield (
+            "Not looked for, since lm-eval brings their questions, which documents may hold: "
+            f"{', '.join(corpus.curated['unchecked'])}.\n"
+        )
 
 
 def personal_data(corpus: Corpus) -> Lines:

@@ -40,7 +40,7 @@ from forgeline.text.curate_shards import (
 from forgeline.text.curate_summary import SourceShard, count_contaminated, count_drops, manifest_of, split_figures
 from forgeline.text.decontaminate import index_runs
 from forgeline.text.dedup import Clusters, CopyFinder
-from forgeline.text.evaluation_texts import EvaluationSet, check_lengths
+from forgeline.text.evaluation_texts import EvaluationSet, count_too_short
 from forgeline.text.kernels.runs import NOBODY, Owners
 from forgeline.text.minhash import MinHashParams
 from forgeline.text.signature_store import IdStore
@@ -156,9 +156,10 @@ def curate(
             use to a later run, so it needs no fingerprint of the inputs for a name.
 
     Raises:
-        DataError: A shard cannot be read, an evaluation set is too short to be found, or no document is left.
+        DataError: A shard cannot be read, no text of an evaluation set is long enough to be found though that set's
+                should be, or no document is left.
     """
-    check_lengths(evaluations, params.decontaminate_words)
+    too_short = count_too_short(evaluations, params.decontaminate_words)
     with _empty_folder(scratch / ".curate.partial") as folder:
         documents = _examine(shards, evaluations, params, folder)
         fates = _decide(documents)
@@ -171,6 +172,7 @@ def curate(
         "dropped_by_source": count_drops(shards, fates),
         "copies": {**cluster_figures(documents.clusters.firsts), "num_compared": documents.clusters.num_compared},
         "contaminated": count_contaminated(evaluations, documents.found[fates == _CONTAMINATED]),
+        "too_short": too_short,
     }
     return CurateResult(counts, figures)
 
@@ -243,7 +245,9 @@ def _write(
     fates: NDArray[np.int8],
 ) -> list[WrittenShard]:
     """The third pass: writes every document to its split, or to the dropped ones with what decided."""
-    samples = np.array([entry.sample_id for evaluation in evaluations for entry in evaluation.texts], np.bytes_)
+    samples = np.array(
+        [entry.sample_id.encode() for evaluation in evaluations for entry in evaluation.texts], np.bytes_
+    )
     rule = SplitRule(params.minhash.seed, params.validation_fraction, params.test_fraction)
     tasks = []
     start = 0

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from forgeline.core.errors import DataError
 from forgeline.core.records import document_id
 from forgeline.core.shards import shard_paths
-from forgeline.text.evaluation_texts import pair_texts, question_texts
+from forgeline.text.evaluation_texts import EvaluationSet, pair_texts, question_texts
 from forgeline.text.split import SPLITS
 from forgeline.text.trace_files import (
     Folders,
@@ -46,7 +46,8 @@ class Relative:
 
     Attributes:
         record_id: Of a document, a question or a pair.
-        kind: `survivor` (the copy that stays), `exact` or `near` (copies that left), `question` or `pair`.
+        kind: `survivor` (the copy that stays), `exact` or `near` (copies that left), `question`,
+            `pair` or `task_question` (of a task file).
         text: Its beginning; of a question or a pair, the words that it shares with the document.
         place: Of a document: its split, or `dropped`.
         similarity: Of the near copy to the survivor, estimated; None where it was not measured.
@@ -122,8 +123,9 @@ def trace(query: str, folders: Folders, cleaning: Cleaning) -> Trace:
         cleaning: The rules as they are now, to be compared with what happened.
 
     Raises:
-        DataError: Nothing was ingested yet, nothing is found (sources that were read only up to their budget are
-            named), or the digits begin several ids.
+    DataError: Nothing was ingested yet, nothing is found (sources that were read only up to their budget are
+        named), or the digits begin several ids; or what is wrong with a task file, if one is needed.
+    ParamsError: The same of its definition.
     """
     sources = sorted(path.name for path in folders.ingest.glob("*") if (path / "documents.parquet").exists())
     if not sources:
@@ -265,15 +267,23 @@ def _relative(doc_id: str, kind: str, similarity: float | None, folders: Folders
 
 
 def _asking(fate: Mapping[str, Any], folders: Folders) -> tuple[Relative, ...]:
-    """The held-out question or preference pair that a document would give away, with the words that they share."""
-    evaluations = (("question", folders.questions, question_texts), ("pair", folders.pairs, pair_texts))
-    for kind, file, texts_in in evaluations:
-        if file.exists():
-            texts = [entry.text for entry in texts_in(file).texts if entry.sample_id == fate["detail"]]
-            if texts:
-                shared = max((_shared_words(fate["text"], text) for text in texts), key=len)
-                return (Relative(fate["detail"], kind, preview(" ".join(shared))),)
+    """The question or preference pair that a document would give away, with the words that they share."""
+    for kind, evaluation in _evaluations(folders):
+        texts = [entry.text for entry in evaluation.texts if entry.sample_id == fate["detail"]]
+        if texts:
+            shared = max((_shared_words(fate["text"], text) for text in texts), key=len)
+            return (Relative(fate["detail"], kind, preview(" ".join(shared))),)
     return ()
+
+
+def _evaluations(folders: Folders) -> Iterator[tuple[str, EvaluationSet]]:
+    """What `curate` held documents against, each set read when it is asked for."""
+    if folders.questions.exists():
+        yield "question", question_texts(folders.questions)
+    if folders.pairs.exists():
+        yield "pair", pair_texts(folders.pairs)
+    if folders.task_texts is not None:
+        yield "task_question", folders.task_texts()
 
 
 def _shared_words(text: str, other: str) -> list[str]:

@@ -1,6 +1,6 @@
 """Looking things up in the outputs of the data stages, shard by shard, for `trace`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,25 @@ import pyarrow.parquet as pq
 from forgeline.core.errors import DataError
 from forgeline.core.shards import shard_paths
 from forgeline.core.storage import read_json
+from forgeline.text.evaluation_texts import EvaluationSet
 
 _PREVIEW_CHARACTERS = 160
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the stages put what is searched and their figures: folders `data` and `metrics`, as in dvc.yaml."""
+    """Where the stages put what is searched and their figures; the paths are those of dvc.yaml.
+
+    Attributes:
+        data: The folder `data`.
+        metrics: The folder `metrics`.
+        task_texts: Reads the texts of task files, which is no work of this room; without it words that a document
+            shares with one of them are not shown.
+    """
 
     data: Path
     metrics: Path
+    task_texts: Callable[[], EvaluationSet] | None = None
 
     @property
     def ingest(self) -> Path:

@@ -55,8 +55,12 @@ def _relative(relative: Relative) -> Text:
         "near": f"a near copy of it was dropped{alike}",
         "question": "shares words with a held-out question",
         "pair": "shares words with a held-out preference pair",
+        "task_question": "shares words with a question of a task file",
     }[relative.kind]
-    return Text.assemble(f"{what}: ", relative.record_id[:_ID_DIGITS], "  ", (relative.text, "dim"))
+    record_id = relative.record_id
+    return Text.assemble(
+        f"{what}: ", record_id[:_ID_DIGITS] if _is_id(record_id) else record_id, "  ", (relative.text, "dim")
+    )
 
 
 def _is_id(text: str) -> bool:

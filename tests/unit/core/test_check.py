@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -310,3 +311,13 @@ def test_a_source_in_short_form_is_told_the_command(problems, section: str) -> N
             f"{section.replace('__', '.')}.{name} is a text, but sources are written out there: remove it and run "
             f'`forgeline source add {name} "dataset | subset | split | weight"`, which adds all that it stands for'
         )
+
+
+def test_a_wrong_task_file_is_named_though_no_model_is_scored_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(REPOSITORY / "tasks", tmp_path / "tasks")
+    (tmp_path / "tasks" / "unasked.yaml").write_text("kind: quiz\n")
+    monkeypatch.setattr("forgeline.check.TASK_FILES", tmp_path / "tasks")
+    with pytest.raises(ParamsError, match=r"tasks/unasked\.yaml.*'quiz'"):
+        check(REPOSITORY / "params.yaml")

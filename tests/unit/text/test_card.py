@@ -96,6 +96,8 @@ METRICS: dict[str, Any] = {
         "dropped_by_source": {"notes": {"exact_duplicate": 50, "contaminated": 10}, "far": {"near_duplicate": 30}},
         "copies": {"num_clusters": 60, "num_copies": 80, "largest": 7},
         "contaminated": {"instructions": {"definition": 8, "is_a": 0}, "preferences": {"definition": 2}},
+        "too_short": {"instructions": {"definition": 0, "is_a": 1_200}, "preferences": {"definition": 3}},
+        "unchecked": ["arc_easy", "hellaswag"],
     },
 }
 MANIFEST = {

@@ -29,7 +29,7 @@ from forgeline.core.shards import ShardWriter
 from forgeline.core.storage import sha256_path
 from forgeline.text.cluster_table import cluster_figures
 from forgeline.text.curate import CurateOutputs, CurateParams, CurateResult, curate, source_shards
-from forgeline.text.evaluation_texts import EvaluationSet, EvaluationText, check_lengths, pair_texts, question_texts
+from forgeline.text.evaluation_texts import EvaluationSet, EvaluationText, count_too_short, pair_texts, question_texts
 from forgeline.text.minhash import MinHashParams
 from forgeline.text.split import SPLITS, assign_split, assign_splits
 
@@ -353,8 +353,8 @@ def test_an_evaluation_set_that_is_too_short_to_be_found_names_the_knob(tmp_path
         r"lower curate\.decontaminate_words to 6 or less"
     )
     with pytest.raises(DataError, match=message):
-        check_lengths([asked("2 + 2", "what is it", name="arithmetic")], 13)
-    check_lengths([asked("2 + 2", "what is it"), asked()], 6)
+        count_too_short([asked("2 + 2", "what is it", name="arithmetic")], 13)
+    count_too_short([asked("2 + 2", "what is it"), asked()], 6)
 
 
 def test_nothing_left_names_the_reasons_and_the_knob(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from forgeline.sources.params import SourcesParams
 from forgeline.text.clean import CleanTask, clean_shard
 from forgeline.text.clean_params import CleanParams
 from forgeline.text.curate import CurateOutputs, CurateParams, curate, source_shards
-from forgeline.text.evaluation_texts import pair_texts, question_texts
+from forgeline.text.evaluation_texts import EvaluationSet, EvaluationText, pair_texts, question_texts
 from forgeline.text.holdout import HoldoutParams, hold_out
 from forgeline.text.quality.assumptions import ASSUMPTIONS
 from forgeline.text.quality.rules import RULES
@@ -57,7 +57,9 @@ NEAR = FIRST + " but for this end"
 QUESTION = passage(6, 16)
 GIVEN_AWAY = f"{passage(7)} {QUESTION}"
 NOTES = [FINE, UNTIDY, SHORT, POOR, " ", FIRST, NEAR, FINE, *(passage(seed) for seed in range(100, 160))]
-MORE = [GIVEN_AWAY, FINE, "a tail beyond the cap"]
+OWN_QUESTION = passage(8, 16)
+OWN_GIVEN_AWAY = f"{passage(10)} {OWN_QUESTION}"
+MORE = [GIVEN_AWAY, OWN_GIVEN_AWAY, FINE, "a tail beyond the cap"]
 
 NO_REPETITION = {
     "enabled": False,
@@ -125,9 +127,10 @@ HPO = HpoParams(seed=17, validation_fraction=0.05, test_fraction=0.1, max_phenot
 
 def make_corpus(root: Path) -> Folders:
     """Runs ingest, clean, curate and holdout as their stages do."""
-    folders = Folders(root / "data", root / "metrics")
+    own = EvaluationSet("tasks", root / "tasks", [EvaluationText(OWN_QUESTION, "mine/7", "mine")])
+    folders = Folders(root / "data", root / "metrics", lambda: own)
     sources = {}
-    for name, texts, cap in (("notes", NOTES, None), ("more", MORE, 2)):
+    for name, texts, cap in (("notes", NOTES, None), ("more", MORE, 3)):
         file = root / f"{name}.jsonl"
         file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
         sources[name] = source_params(path=str(file), max_documents=cap)
@@ -154,7 +157,7 @@ def make_corpus(root: Path) -> Folders:
         clusters=folders.curate / "clusters.parquet",
         manifest=folders.curate / "manifest.json",
     )
-    evaluations = [question_texts(folders.questions), pair_texts(folders.pairs)]
+    evaluations = [question_texts(folders.questions), pair_texts(folders.pairs), own]
     curate(source_shards(folders.clean, list(sources)), evaluations, CURATE, outputs, root)
     test = read_documents(folders.curate / "test.parquet")
     quoted = next(text for text in test["text"].to_pylist() if text != FINE)
@@ -243,6 +246,14 @@ def test_a_contaminated_document_names_the_question(folders: Folders) -> None:
     [question] = step.relatives
     assert (question.record_id, question.kind) == (step.detail, "question")
     assert question.text == QUESTION  # all of its words are shared
+
+
+def test_a_document_with_a_question_of_a_task_file_names_task_and_line(folders: Folders) -> None:
+    journey = only(folders, OWN_GIVEN_AWAY)
+    assert (journey.steps[-1].reason, journey.steps[-1].detail) == ("contaminated", "mine/7")
+    assert [(entry.record_id, entry.kind, entry.text) for entry in journey.steps[-1].relatives] == [
+        ("mine/7", "task_question", OWN_QUESTION)
+    ]
 
 
 def test_test_documents_are_scored_unless_training_quotes_them(folders: Folders) -> None:
@@ -396,4 +407,5 @@ def test_the_tree_says_all_of_it_at_80_characters(folders: Folders) -> None:
     assert "near_duplicate copy of a document in the split " in shown(NEAR)
     assert f"as {document_id(TIDY)}" in shown(UNTIDY)
     assert "shares words with a held-out question:" in shown(GIVEN_AWAY)
+    assert "dropped: contaminated mine/7 shares words with a question of a task file: mine/7" in shown(OWN_GIVEN_AWAY)
     assert "more documents were found" in shown("1")
