@@ -157,7 +157,7 @@ def curate(
 
     Raises:
         DataError: A shard cannot be read, no text of an evaluation set is long enough to be found though that set's
-                should be, or no document is left.
+            should be, or no document is left.
     """
     too_short = count_too_short(evaluations, params.decontaminate_words)
     with _empty_folder(scratch / ".curate.partial") as folder:
