@@ -18,7 +18,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, TypeVar
 
-from forgeline.core.durations import note_workers
 from forgeline.core.errors import ForgelineError
 from forgeline.core.process import STOP_SIGNALS, peak_memory_bytes
 from forgeline.runner.outcome import Outcome, outcome_of
@@ -46,6 +45,8 @@ def run_in_forks(
             written.
     """
     others = set(multiprocessing.active_children())
+    from forgeline.core.durations import note_workers  # here: it imports Arrow, and all of `forgeline` this module
+
     pool = ProcessPoolExecutor(num_workers, multiprocessing.get_context("fork"), _begin, (os.getpid(),))
     left = iter(tasks)
     waiting: deque[Future[tuple[Outcome, int]]] = deque()  # results not yet fetched wait in memory
