@@ -114,7 +114,7 @@ def mounted(script: str, folder: str) -> str:
 @pytest.mark.parametrize(
     ("address", "folder", "script", "expected"),
     [
-        ("curate", "data/curate", TINY_DISK, "the disk is full: free some space"),
+        ("curate", "data/curate", TINY_DISK, "the disk is full"),
         ("curate", "data/curate", READ_ONLY, "the file system is read-only: choose another folder or remount it"),
         ("merge@dpo", "models", READ_ONLY, "the file system is read-only: choose another folder or remount it"),
     ],
