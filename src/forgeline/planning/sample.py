@@ -7,11 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from forgeline.core.errors import DataError
-from forgeline.sources.files import empty_file
 from forgeline.sources.find_files import SourceFile, find_files
 from forgeline.sources.formats.limits import Reading
 from forgeline.sources.formats.unpacked import COMPRESSIONS
+from forgeline.sources.ingest_files import no_documents
 from forgeline.sources.params import SourceParams, SourcesParams
 from forgeline.sources.read_texts import FilePart, check_format, read_texts
 
@@ -66,21 +65,12 @@ def sample_files(source: SourceParams, ingest: SourcesParams) -> Size:
     documents = factor * sum(tally.num_documents for tally in tallies)
     is_whole = len(chosen) == len(files) and num_read >= sum(unpacked)
     if is_whole and not documents:
-        raise _no_text(Path(source.path), files, sum(tally.num_records for tally in tallies))
+        raise no_documents(Path(source.path), files, sum(tally.num_records for tally in tallies))
     return Size(
         len(files) if source.documents == "file" else documents,
         factor * sum(tally.num_bytes for tally in tallies),
         COUNTED if is_whole else SAMPLED,
     )
-
-
-def _no_text(path: Path, files: Sequence[SourceFile], num_records: int) -> DataError:
-    """What `ingest` will refuse: it reads all of it and is left without a document."""
-    if num_records:
-        return DataError(f"{path}: all {num_records} records are blank: correct `text` of the source in params.yaml")
-    if len(files) == 1:
-        return empty_file(files[0].path)
-    return DataError(f"{path}: its {len(files)} files hold no records: put text into them or remove the source")
 
 
 def _look_into(file: SourceFile, source: SourceParams, ingest: SourcesParams, max_bytes: int) -> _Tally:

@@ -87,7 +87,9 @@ def ingest_files(
         kept.adopt(group.documents, figures.documents["num_documents"])
         left.adopt(group.dropped, figures.dropped.total())
     if not kept.number:
-        raise _nothing_kept(path, files, total)
+        if total.is_spent:
+            raise DataError(f"{path}: the first document alone holds more than max_tokens: raise it")
+        raise no_documents(path, files, total.num_records)
     if not left.number:
         write_documents(dropped, DROPPED.empty_table())
     return files, total
@@ -184,13 +186,10 @@ class _Shards:
         shutil.rmtree(group)
 
 
-def _nothing_kept(path: Path, files: Sequence[SourceFile], total: Figures) -> DataError:
-    if total.is_spent:
-        return DataError(f"{path}: the first document alone holds more than max_tokens: raise it")
-    if total.num_records:
-        return DataError(
-            f"{path}: all {total.num_records} records are blank: correct `text` of the source in params.yaml"
-        )
+def no_documents(path: Path, files: Sequence[SourceFile], num_records: int) -> DataError:
+    """What to say of files that were read to their end without a document in them."""
+    if num_records:
+        return DataError(f"{path}: all {num_records} records are blank: correct `text` of the source in params.yaml")
     if len(files) == 1:
         return empty_file(files[0].path)
     return DataError(f"{path}: its {len(files)} files hold no records: put text into them or remove the source")

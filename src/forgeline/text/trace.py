@@ -123,9 +123,9 @@ def trace(query: str, folders: Folders, cleaning: Cleaning) -> Trace:
         cleaning: The rules as they are now, to be compared with what happened.
 
     Raises:
-    DataError: Nothing was ingested yet, nothing is found (sources that were read only up to their budget are
-        named), or the digits begin several ids; or what is wrong with a task file, if one is needed.
-    ParamsError: The same of its definition.
+        DataError: Nothing was ingested yet, nothing is found (sources that were read only up to their budget are
+            named), or the digits begin several ids; or what is wrong with a task file, if one is needed.
+        ParamsError: The same of its definition.
     """
     sources = sorted(path.name for path in folders.ingest.glob("*") if (path / "documents.parquet").exists())
     if not sources:
